@@ -1,0 +1,384 @@
+//! What an entry of a product's log says: a release, a refused window, or a run of empty ones.
+//!
+//! An [`Entry`]'s canonical bytes ([`Entry::encode`]) are what is hashed, logged, sent and kept. [`Entry::decode`]
+//! takes no other bytes for the same entry, and none for an entry that breaks the rules of [`Entry::check`].
+
+mod layout;
+
+use crate::codec::CodecError;
+use crate::grain::Window;
+use crate::hash::Hash32;
+use crate::names::ProductId;
+use crate::number::{COUNT_MAX, DECIMALS_MAX, MeasureState, VALUE_MAX};
+use crate::time::UtcMicros;
+
+/// Most dimensions of a product.
+pub const DIMENSIONS_MAX: usize = 16;
+/// Most measures of a product.
+pub const MEASURES_MAX: usize = 64;
+/// Longest name of a dimension or measure, in bytes.
+pub const COLUMN_NAME_BYTES_MAX: usize = 64;
+/// Most cells of a window, suppressed ones included.
+pub const CELLS_MAX: usize = 100_000;
+/// Most states of a window: cells times measures.
+pub const STATES_MAX: usize = 200_000;
+/// Longest value of a dimension, in bytes.
+pub const COORDINATE_BYTES_MAX: usize = 256;
+/// All the values of dimensions in an entry, in bytes, their lengths included.
+pub const COORDINATES_BYTES_MAX: usize = 4 << 20;
+/// Longest entry, in bytes; the bounds above leave room below it (a test reckons).
+pub const ENTRY_BYTES_MAX: usize = 16 << 20;
+
+/// One entry of a product's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A window's cells.
+    Release(Release),
+    /// A window that cannot be released, and why.
+    Refusal(RefusedWindow),
+    /// Windows in which nothing was observed.
+    Empty(EmptyRun),
+}
+
+/// A disclosed window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The product.
+    pub product: ProductId,
+    /// The window in UTC, never an index into a calendar: the rules of time zones change.
+    pub window: Window,
+    /// 0 at first, one more each time late observations change it.
+    pub revision: u32,
+    /// Hash of the contract's public document that it was made under.
+    pub contract: Hash32,
+    /// How it was disclosed.
+    pub method: MethodTag,
+    /// Every window that ends by then is in the log up to this entry.
+    pub closed_through: UtcMicros,
+    /// Names of the dimensions, in the order of coordinates.
+    pub dimensions: Vec<String>,
+    /// Names of the measures, in the order of states.
+    pub measures: Vec<String>,
+    /// Decimals of each measure.
+    pub decimals: Vec<u8>,
+    /// The published cells, sorted by coordinate.
+    pub cells: Vec<Cell>,
+    /// The cells that are held back, sorted by coordinate.
+    pub suppressed: Vec<Suppressed>,
+    /// How many of the observations are held back.
+    pub suppressed_share: ShareBand,
+    /// What the published cells rest on.
+    pub coverage: ReleaseCoverage,
+    /// Keeps the hash of a small or erased release from being guessed.
+    pub salt: [u8; 32],
+}
+
+/// One coordinate in the dimensions within a window, with what is known of its measures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// A value for each dimension.
+    pub coordinate: Vec<String>,
+    /// How many observations it rests on.
+    pub observations: u64,
+    /// A state for each measure.
+    pub measures: Vec<MeasureState>,
+}
+
+/// A cell that is held back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppressed {
+    /// A value for each dimension.
+    pub coordinate: Vec<String>,
+    /// Why.
+    pub reason: SuppressionReason,
+}
+
+/// Why a cell is held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SuppressionReason {
+    /// It has fewer contributors than the contract's k.
+    BelowThreshold,
+}
+
+/// The disclosure method of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MethodTag {
+    /// As it is: about no person.
+    Open,
+    /// Cells of at least `k` contributors.
+    Threshold {
+        /// Least number of contributors of a published cell.
+        k: u64,
+    },
+}
+
+/// The share of observations that is held back, in percent, in bands so that it tells no count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ShareBand {
+    /// Nothing is held back.
+    #[default]
+    None,
+    /// Under 1 %.
+    Under1,
+    /// Under 5 %.
+    Under5,
+    /// Under 20 %.
+    Under20,
+    /// 20 % and more.
+    More,
+}
+
+impl ShareBand {
+    /// The band of `suppressed` out of `total` observations.
+    pub fn of(suppressed: u64, total: u64) -> Self {
+        let under = |percent: u128| u128::from(suppressed) * 100 < u128::from(total) * percent;
+        match suppressed {
+            0 => Self::None,
+            _ if under(1) => Self::Under1,
+            _ if under(5) => Self::Under5,
+            _ if under(20) => Self::Under20,
+            _ => Self::More,
+        }
+    }
+}
+
+/// What the published cells of a release rest on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseCoverage {
+    /// Observations in published cells.
+    pub observations: u64,
+    /// Sources that feed the dataset.
+    pub sources: u32,
+}
+
+/// A window that the gate refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedWindow {
+    /// The product.
+    pub product: ProductId,
+    /// The window.
+    pub window: Window,
+    /// 0 at first, one more each time late observations change it.
+    pub revision: u32,
+    /// Hash of the contract's public document.
+    pub contract: Hash32,
+    /// Every window that ends by then is in the log up to this entry.
+    pub closed_through: UtcMicros,
+    /// Why.
+    pub reason: RefusalReason,
+    /// Keeps the hash from being guessed.
+    pub salt: [u8; 32],
+}
+
+/// Why a window was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RefusalReason {
+    /// A sum left the bounds of exact numbers.
+    Overflow,
+    /// More cells than a release may have.
+    TooManyCells,
+    /// Dimensions' values longer than a release may hold.
+    TooLong,
+}
+
+/// A run of consecutive windows in which nothing was observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmptyRun {
+    /// The product.
+    pub product: ProductId,
+    /// Where the first window begins.
+    pub start: UtcMicros,
+    /// Where the last window ends.
+    pub end: UtcMicros,
+    /// How many windows.
+    pub windows: u64,
+    /// Hash of the contract's public document.
+    pub contract: Hash32,
+    /// Every window that ends by then is in the log up to this entry.
+    pub closed_through: UtcMicros,
+    /// Whether nothing observed means zero; else that it is missing.
+    pub zero: bool,
+    /// Keeps the hash from being guessed.
+    pub salt: [u8; 32],
+}
+
+/// Why bytes, or an entry, are none that a log may hold. The text never says a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// The bytes are not in canonical form.
+    #[error("not canonical: {0}")]
+    Codec(#[from] CodecError),
+    /// More bytes than an entry may have.
+    #[error("longer than {ENTRY_BYTES_MAX} bytes")]
+    TooLong,
+    /// An encoding version that this node does not know.
+    #[error("encoding version {0} is unknown: this node is older than the one that wrote it")]
+    Version(u8),
+    /// A tag that stands for nothing.
+    #[error("the tag of the {0} stands for nothing")]
+    Tag(&'static str),
+    /// A name that breaks its rule.
+    #[error("the {0} is not a valid name")]
+    Name(&'static str),
+    /// A bound, or two parts that contradict each other.
+    #[error("{0}")]
+    Rule(&'static str),
+}
+
+impl Entry {
+    /// Its product.
+    pub fn product(&self) -> &ProductId {
+        match self {
+            Self::Release(release) => &release.product,
+            Self::Refusal(refusal) => &refusal.product,
+            Self::Empty(run) => &run.product,
+        }
+    }
+
+    /// The stretch of time it speaks for: its window, or from its first window to its last.
+    pub fn window(&self) -> Window {
+        match self {
+            Self::Release(release) => release.window,
+            Self::Refusal(refusal) => refusal.window,
+            Self::Empty(run) => Window { start: run.start, end: run.end },
+        }
+    }
+
+    /// How many windows it speaks for.
+    pub fn windows(&self) -> u64 {
+        match self {
+            Self::Release(_) | Self::Refusal(_) => 1,
+            Self::Empty(run) => run.windows,
+        }
+    }
+
+    /// Its revision; an empty run has but one.
+    pub fn revision(&self) -> u32 {
+        match self {
+            Self::Release(release) => release.revision,
+            Self::Refusal(refusal) => refusal.revision,
+            Self::Empty(_) => 0,
+        }
+    }
+
+    /// Hash of the contract it was made under.
+    pub fn contract(&self) -> Hash32 {
+        match self {
+            Self::Release(release) => release.contract,
+            Self::Refusal(refusal) => refusal.contract,
+            Self::Empty(run) => run.contract,
+        }
+    }
+
+    /// Every window that ends by then is in the log up to this entry.
+    pub fn closed_through(&self) -> UtcMicros {
+        match self {
+            Self::Release(release) => release.closed_through,
+            Self::Refusal(refusal) => refusal.closed_through,
+            Self::Empty(run) => run.closed_through,
+        }
+    }
+
+    /// Whether the entry keeps every bound and contradicts itself nowhere.
+    ///
+    /// # Errors
+    /// [`EntryError::Rule`] with the first rule that is broken.
+    pub fn check(&self) -> Result<(), EntryError> {
+        let Window { start, end } = self.window();
+        rule(start < end, "the window is empty")?;
+        rule(start.is_in_range() && end.is_in_range(), "the window lies outside the years 1 to 9999")?;
+        let closed_through = self.closed_through();
+        rule(closed_through.is_in_range(), "closed-through lies outside the years 1 to 9999")?;
+        rule(closed_through >= end, "closed-through comes before the window's end")?;
+        match self {
+            Self::Release(release) => release.check(),
+            Self::Refusal(_) => Ok(()),
+            Self::Empty(run) => rule(run.windows > 0, "a run of no windows"),
+        }
+    }
+}
+
+fn rule(holds: bool, broken: &'static str) -> Result<(), EntryError> {
+    if holds { Ok(()) } else { Err(EntryError::Rule(broken)) }
+}
+
+impl Release {
+    fn check(&self) -> Result<(), EntryError> {
+        rule(!matches!(self.method, MethodTag::Threshold { k: 0 }), "a threshold of nothing")?;
+        self.check_columns()?;
+        self.check_coordinates()?;
+        let observations = self.cells.iter().try_fold(0_u64, |sum, cell| sum.checked_add(cell.observations));
+        rule(observations == Some(self.coverage.observations), "coverage is not the sum of the cells")?;
+        rule(self.coverage.observations <= COUNT_MAX, "more observations than can be summed")?;
+        let band = self.suppressed_share;
+        rule(self.suppressed.is_empty() == (band == ShareBand::None), "suppressed cells contradict their share")?;
+        for cell in &self.cells {
+            rule(cell.observations > 0, "a cell without observations")?;
+            rule(cell.measures.len() == self.measures.len(), "a cell has not one state for each measure")?;
+            cell.measures.iter().try_for_each(check_state)?;
+        }
+        for measure in 0..self.measures.len() {
+            self.check_extreme(|cell| (cell.measures[measure].count, cell.measures[measure].min))?;
+            self.check_extreme(|cell| (cell.measures[measure].count, cell.measures[measure].max))?;
+        }
+        Ok(())
+    }
+
+    fn check_columns(&self) -> Result<(), EntryError> {
+        let Self { dimensions, measures, decimals, cells, suppressed, .. } = self;
+        rule(dimensions.len() <= DIMENSIONS_MAX, "too many dimensions")?;
+        rule(measures.len() <= MEASURES_MAX, "too many measures")?;
+        for name in dimensions.iter().chain(measures) {
+            rule((1..=COLUMN_NAME_BYTES_MAX).contains(&name.len()), "the name of a dimension or measure is too long")?;
+        }
+        rule(decimals.len() == measures.len(), "not one number of decimals for each measure")?;
+        rule(decimals.iter().all(|decimals| *decimals <= DECIMALS_MAX), "too many decimals")?;
+        rule(cells.len() + suppressed.len() <= CELLS_MAX, "too many cells")?;
+        rule(cells.len() * measures.len() <= STATES_MAX, "too many states")
+    }
+
+    fn check_coordinates(&self) -> Result<(), EntryError> {
+        let Self { cells, suppressed, .. } = self;
+        let published = || cells.iter().map(|cell| &cell.coordinate);
+        let held = || suppressed.iter().map(|cell| &cell.coordinate);
+        let mut bytes = 0;
+        for coordinate in published().chain(held()) {
+            rule(coordinate.len() == self.dimensions.len(), "a coordinate has not one value for each dimension")?;
+            for value in coordinate {
+                rule(value.len() <= COORDINATE_BYTES_MAX, "a value of a dimension is too long")?;
+                bytes += value.len() + layout::COORDINATE_LENGTH_BYTES_MAX;
+            }
+        }
+        rule(bytes <= COORDINATES_BYTES_MAX, "the values of dimensions are too long together")?;
+        rule(published().is_sorted_by(|a, b| a < b), "cells are not in order")?;
+        rule(held().is_sorted_by(|a, b| a < b), "suppressed cells are not in order")?;
+        let both = held().any(|held| cells.binary_search_by(|cell| cell.coordinate.cmp(held)).is_ok());
+        rule(!both, "a cell is both published and suppressed")
+    }
+
+    /// An extreme is published of all cells that have values, or of none.
+    fn check_extreme(&self, of: impl Fn(&Cell) -> (u64, Option<i64>)) -> Result<(), EntryError> {
+        let mut published = self.cells.iter().map(of).filter(|(count, _)| *count > 0);
+        let first = published.next().map(|(_, extreme)| extreme.is_some());
+        let alike = published.all(|(_, extreme)| Some(extreme.is_some()) == first);
+        rule(alike, "an extreme is published of some cells only")
+    }
+}
+
+fn check_state(state: &MeasureState) -> Result<(), EntryError> {
+    let MeasureState { count, sum, sum_squares, min, max } = state;
+    if *count == 0 {
+        return rule(*state == MeasureState::default(), "a sum of no values");
+    }
+    rule(*count <= COUNT_MAX, "more values than can be summed")?;
+    let (count, greatest) = (u128::from(*count), u128::from(VALUE_MAX.unsigned_abs()));
+    rule(sum.unsigned_abs() <= count * greatest, "a sum that the values cannot have")?;
+    let squares = u128::try_from(*sum_squares).is_ok_and(|squares| squares <= count * greatest * greatest);
+    rule(squares, "a sum of squares that the values cannot have")?;
+    let extremes = [min, max].into_iter().flatten();
+    rule(extremes.into_iter().all(|v| v.unsigned_abs() <= VALUE_MAX.unsigned_abs()), "an extreme is no value")?;
+    rule(min.zip(*max).is_none_or(|(min, max)| min <= max), "the least is more than the greatest")
+}
+
+#[cfg(test)]
+mod tests;
