@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::time::{DAY, SECOND, UtcMicros, Zone};
 
 const HOUR: i64 = 3_600 * SECOND;
-/// No zone changes its offset twice within this time (a test looks).
+/// No zone changes its offset twice within this time: the closest two changes in the database are a week apart.
 const OFFSET_STEP: i64 = DAY;
 
 /// The lengths of windows in minutes that divide an hour.
@@ -215,7 +215,11 @@ impl Calendar {
     }
 
     /// The windows that lie wholly between `from` and `until`, in order.
-    pub fn windows(&self, from: UtcMicros, until: UtcMicros) -> impl Iterator<Item = Window> + use<> {
+    pub fn windows(
+        &self,
+        from: UtcMicros,
+        until: UtcMicros,
+    ) -> impl Iterator<Item = Window> + use<> {
         let calendar = *self;
         let until = until.min(UtcMicros::MAX);
         let mut start = calendar.align_up(from);
@@ -253,7 +257,10 @@ impl Calendar {
             // where clocks are set back over an edge, the window before it shows on them a second time
             if end > t.0 {
                 let start = self.zone.edge_micros(start);
-                return Window { start: UtcMicros(start), end: UtcMicros(end) };
+                return Window {
+                    start: UtcMicros(start),
+                    end: UtcMicros(end),
+                };
             }
             start = next;
         }
@@ -287,7 +294,12 @@ impl Calendar {
 
     /// The first instant at which `after` holds; it does not at `low`, it does at `high`. Offsets change on whole
     /// seconds.
-    fn change(&self, low: UtcMicros, high: UtcMicros, after: impl Fn(UtcMicros) -> bool) -> UtcMicros {
+    fn change(
+        &self,
+        low: UtcMicros,
+        high: UtcMicros,
+        after: impl Fn(UtcMicros) -> bool,
+    ) -> UtcMicros {
         let mut low = low.0.div_euclid(SECOND);
         let mut high = high.0.div_euclid(SECOND);
         while high - low > 1 {

@@ -178,7 +178,18 @@ mod tests {
         for good in ["a", "traffic", "a1_b", &"a".repeat(NAME_BYTES_MAX)] {
             assert_eq!(good.parse::<DomainName>().unwrap().as_str(), good);
         }
-        for bad in ["", "A", "1a", "_a", "a-b", "a.b", "a b", "ä", "a\n", &"a".repeat(NAME_BYTES_MAX + 1)] {
+        for bad in [
+            "",
+            "A",
+            "1a",
+            "_a",
+            "a-b",
+            "a.b",
+            "a b",
+            "ä",
+            "a\n",
+            &"a".repeat(NAME_BYTES_MAX + 1),
+        ] {
             assert!(bad.parse::<DomainName>().is_err(), "{bad:?}");
         }
         assert!("depot-3.nightly".parse::<SourceName>().is_ok());
@@ -193,16 +204,26 @@ mod tests {
             "`Traffic` is not a domain name: a lower-case letter, then lower-case letters, digits or _, \
              at most 40 characters"
         );
-        let error = "X".repeat(10_000).parse::<DomainName>().unwrap_err().to_string();
+        let error = "X"
+            .repeat(10_000)
+            .parse::<DomainName>()
+            .unwrap_err()
+            .to_string();
         assert!(error.len() < 250);
     }
 
     #[test]
     fn a_product_id_is_two_names_and_a_point() {
         let id: ProductId = "traffic.taxi".parse().unwrap();
-        assert_eq!((id.domain.as_str(), id.product.as_str()), ("traffic", "taxi"));
+        assert_eq!(
+            (id.domain.as_str(), id.product.as_str()),
+            ("traffic", "taxi")
+        );
         assert_eq!(serde_json::to_string(&id).unwrap(), "\"traffic.taxi\"");
-        assert_eq!(serde_json::from_str::<ProductId>("\"traffic.taxi\"").unwrap(), id);
+        assert_eq!(
+            serde_json::from_str::<ProductId>("\"traffic.taxi\"").unwrap(),
+            id
+        );
         for bad in ["traffic", "traffic.", ".taxi", "a.b.c", "A.b"] {
             assert!(bad.parse::<ProductId>().is_err(), "{bad}");
         }

@@ -76,14 +76,17 @@ impl FromStr for Span {
         let unit = unit.trim_start();
         let (_, micros, _) = UNITS
             .into_iter()
-            .find(|(name, ..)| unit.strip_prefix(name).is_some_and(|rest| matches!(rest, "" | "s")))
+            .find(|(name, ..)| {
+                unit.strip_prefix(name)
+                    .is_some_and(|rest| matches!(rest, "" | "s"))
+            })
             .ok_or(SpanError)?;
-        let number: u32 = number.parse().map_err(|_| SpanError)?;
-        let micros = i64::from(number).checked_mul(micros).ok_or(SpanError)?;
-        if micros > SPAN_MICROS_MAX {
-            return Err(SpanError);
+        let number: u64 = number.parse().map_err(|_| SpanError)?;
+        let micros = number.checked_mul(micros.unsigned_abs()).ok_or(SpanError)?;
+        match i64::try_from(micros) {
+            Ok(micros @ ..=SPAN_MICROS_MAX) => Ok(Self(micros)),
+            _ => Err(SpanError),
         }
-        Ok(Self(micros))
     }
 }
 
@@ -138,7 +141,18 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), written, "{text}");
         }
-        for bad in ["", "15", "minutes", "-1 days", "1.5 days", "1 fortnight", "1 days ago", "20000 years", "1 dayss"] {
+        for bad in [
+            "",
+            "15",
+            "minutes",
+            "-1 days",
+            "1.5 days",
+            "1 fortnight",
+            "1 days ago",
+            "20000 years",
+            "1 dayss",
+            "99999999999999999999 days",
+        ] {
             assert_eq!(bad.parse::<Span>(), Err(SpanError), "{bad}");
         }
     }
