@@ -65,7 +65,8 @@ impl Grain {
         }
     }
 
-    /// The local time at which the civil window begins that `local` lies in.
+    /// The local time at which the civil window begins that `local` lies in. (Minutes follow the clock and never
+    /// come here.)
     fn civil_start(self, local: NaiveDateTime) -> NaiveDateTime {
         let date = local.date();
         let (date, hour) = match self {

@@ -14,6 +14,7 @@
 //! ```
 //! Instants, sums and extremes are zigzag integers, all else of more than a byte unsigned ones (see codec).
 
+use super::check::rule;
 use super::*;
 use crate::codec::{Reader, Writer};
 
@@ -410,47 +411,42 @@ fn read_columns(reader: &mut Reader<'_>, cells: usize) -> Result<Vec<MeasureStat
     for state in &mut states {
         state.count = reader.unsigned()?;
     }
-    if columns & SUM != 0 {
-        read_column(
-            &mut states,
-            |state| Ok(state.sum = reader.wide()?),
-            |state| state.sum != 0,
-        )?;
-    }
-    if columns & SUM_SQUARES != 0 {
-        read_column(
-            &mut states,
-            |state| Ok(state.sum_squares = reader.wide()?),
-            |state| state.sum_squares != 0,
-        )?;
-    }
-    let mut extreme = |state: &MeasureState| match state.count {
-        0 => Ok(None),
-        _ => reader.signed().map(Some),
-    };
-    if columns & MIN != 0 {
-        read_column(
-            &mut states,
-            |state| Ok(state.min = extreme(state)?),
-            |state| state.min.is_some(),
-        )?;
-    }
-    if columns & MAX != 0 {
-        read_column(
-            &mut states,
-            |state| Ok(state.max = extreme(state)?),
-            |state| state.max.is_some(),
-        )?;
-    }
+    read_column(&mut states, columns & SUM != 0, |state| {
+        state.sum = reader.wide()?;
+        Ok(state.sum != 0)
+    })?;
+    read_column(&mut states, columns & SUM_SQUARES != 0, |state| {
+        state.sum_squares = reader.wide()?;
+        Ok(state.sum_squares != 0)
+    })?;
+    read_column(&mut states, columns & MIN != 0, |state| {
+        state.min = read_extreme(reader, state.count)?;
+        Ok(state.min.is_some())
+    })?;
+    read_column(&mut states, columns & MAX != 0, |state| {
+        state.max = read_extreme(reader, state.count)?;
+        Ok(state.max.is_some())
+    })?;
     Ok(states)
 }
 
-/// Reads one column into `states`; one that says nothing would have been left out.
+/// Reads a column, if it is there, with `read`, which tells whether a state has something to say in it; a column
+/// that says nothing would have been left out.
 fn read_column(
     states: &mut [MeasureState],
-    mut read: impl FnMut(&mut MeasureState) -> Result<(), CodecError>,
-    says: fn(&MeasureState) -> bool,
+    is_there: bool,
+    mut read: impl FnMut(&mut MeasureState) -> Result<bool, CodecError>,
 ) -> Result<(), EntryError> {
-    states.iter_mut().try_for_each(&mut read)?;
-    rule(states.iter().any(says), "a column says nothing")
+    let mut says = !is_there;
+    for state in states.iter_mut().filter(|_| is_there) {
+        says |= read(state)?;
+    }
+    rule(says, "a column says nothing")
+}
+
+fn read_extreme(reader: &mut Reader<'_>, count: u64) -> Result<Option<i64>, CodecError> {
+    if count == 0 {
+        return Ok(None);
+    }
+    reader.signed().map(Some)
 }

@@ -2,6 +2,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::number::{COUNT_MAX, DECIMALS_MAX, VALUE_MAX};
 
 fn text(value: &str) -> String {
     value.to_owned()
