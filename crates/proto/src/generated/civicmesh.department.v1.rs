@@ -200,6 +200,12 @@ pub struct IngestProgress {
     /// Rows rejected.
     #[prost(uint64, tag = "4")]
     pub rows_rejected: u64,
+    /// Bytes of the file that the node has read so far; it reads it twice, once for its hash and once for its rows.
+    #[prost(uint64, tag = "5")]
+    pub bytes_read: u64,
+    /// Bytes to read in all.
+    #[prost(uint64, tag = "6")]
+    pub bytes_to_read: u64,
 }
 /// A row that was not taken in. Holds the offending value: for the department's own terminal only, never logged.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -366,15 +372,21 @@ pub struct ProductCompleteness {
     /// The contract's version.
     #[prost(string, tag = "18")]
     pub contract_version: ::prost::alloc::string::String,
-    /// The highest revision among the windows.
-    #[prost(uint32, tag = "19")]
-    pub revision_max: u32,
+    /// The highest revision among the windows; unset while there are none.
+    #[prost(uint32, optional, tag = "19")]
+    pub revision_max: ::core::option::Option<u32>,
     /// No cell and no window is missing: the figures are exact.
     #[prost(bool, tag = "20")]
     pub exact: bool,
     /// What a reader should know besides.
     #[prost(string, tag = "21")]
     pub note: ::prost::alloc::string::String,
+    /// Windows without an observation that the contract calls missing, not zero.
+    #[prost(uint64, tag = "22")]
+    pub windows_missing: u64,
+    /// Windows that should be there and are not known to be closed.
+    #[prost(uint64, tag = "23")]
+    pub windows_open: u64,
 }
 /// Asks how things are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
