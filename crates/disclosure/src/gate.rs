@@ -1,0 +1,375 @@
+//! The gate: the only way out of a department.
+//!
+//! An `open` product is about no person: every cell leaves with the statistics that its contract publishes.
+//!
+//! A `threshold` product lets a cell leave only when no value in it can be led back to fewer than `k` contributors:
+//!
+//! - A cell with fewer than `k` contributors is suppressed: its coordinate is listed with the reason, and nothing else.
+//! - A cell leaves whole or not at all. Where some measure has values, but from fewer than `k` contributors (the
+//!   others are null), its count, sum and sum of squares would give those few values away, so the cell is suppressed
+//!   like one that is too small. Publishing the measure as "no value" instead would state something untrue.
+//! - Only count, sum and sum of squares leave, whatever the contract says; a least or greatest value is one
+//!   contributor's own.
+//! - The suppressed share is a band, taken of the suppressed observations rounded up to a multiple of `k`: the edge of
+//!   a band cannot tell one suppressed row from two. So a band may be one too wide, and is never too narrow.
+//! - Coverage counts the observations in published cells only.
+//! - Each window leaves once, as revision 0: the difference of two revisions would be the late rows.
+//! - No time is finer than a window: closed-through is aligned down to a window's edge.
+//!
+//! What a threshold does not stop, here: a cell in which all contributors share one value shows that value; one
+//! contributor whose values dwarf the others' dominates the sum; how many values of a measure are null is visible in
+//! its count.
+
+use std::fmt;
+
+use civicmesh_model::contract::{Contract, EmptyWindows, Method, Statistic, Status};
+use civicmesh_model::grain::Window;
+use civicmesh_model::number::{COUNT_MAX, MeasureState};
+use civicmesh_model::release::{
+    CELLS_MAX, COORDINATE_BYTES_MAX, COORDINATES_BYTES_MAX, Cell, EmptyRun, Entry, MethodTag,
+    RefusalReason, RefusedWindow, Release, ReleaseCoverage, STATES_MAX, ShareBand, Suppressed,
+    SuppressionReason,
+};
+use civicmesh_model::time::{UtcMicros, Zone};
+
+use crate::error::DisclosureError;
+use crate::rollup::{CellRollup, Rollup};
+use crate::salt::SaltKey;
+
+/// What a coordinate's length takes at most among the [`COORDINATES_BYTES_MAX`] of an entry.
+const COORDINATE_LENGTH_BYTES_MAX: usize = 2;
+
+/// An entry that passed the gate: all that the ledger appends. Its content anyone may read; nobody else makes one.
+pub struct Disclosed(Entry);
+
+impl Disclosed {
+    /// What leaves.
+    pub fn entry(&self) -> &Entry {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Disclosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.0 {
+            Entry::Release(_) => "release",
+            Entry::Refusal(_) => "refusal",
+            Entry::Empty(_) => "empty run",
+        };
+        write!(f, "Disclosed({kind} of {})", self.0.product())
+    }
+}
+
+/// Under what a rollup leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// The contract that the rollup was accumulated under.
+    pub contract: &'a Contract,
+    /// The city's zone, in which windows lie.
+    pub zone: Zone,
+    /// 0 for a window's first entry, then one more each time.
+    pub revision: u32,
+    /// Every window that ends by then is closed. What leaves is the last window edge by then.
+    pub closed_through: UtcMicros,
+    /// Sources that fed the dataset.
+    pub sources: u32,
+    /// The domain's secret for salts.
+    pub salt_key: &'a SaltKey,
+}
+
+impl Terms<'_> {
+    /// The window edge through which all is closed, if a window that ends at `end` may leave under these terms.
+    fn closed_through(&self, end: UtcMicros) -> Result<UtcMicros, DisclosureError> {
+        let product = || self.contract.product.clone();
+        if self.contract.status != Status::Active {
+            return Err(DisclosureError::NotActive { product: product() });
+        }
+        if self.revision > 0 && matches!(self.contract.method, Method::Threshold { .. }) {
+            return Err(DisclosureError::RevisionOfThreshold {
+                product: product(),
+                revision: self.revision,
+            });
+        }
+        let closed_through = self
+            .contract
+            .calendar(self.zone)
+            .align_down(self.closed_through);
+        if closed_through < end {
+            return Err(DisclosureError::NotClosed {
+                end,
+                closed_through,
+            });
+        }
+        Ok(closed_through)
+    }
+
+    fn salt(&self, window: Window) -> [u8; 32] {
+        self.salt_key.salt(
+            &self.contract.product,
+            window.start,
+            window.end,
+            self.revision,
+        )
+    }
+}
+
+/// Makes of a rollup what its contract's method lets out: a release, a refusal where the window cannot be released,
+/// or a run of one empty window where nothing was observed. A window that lost all its rows after it was released
+/// leaves as a revision without cells.
+pub fn disclose(rollup: Rollup, terms: &Terms<'_>) -> Result<Disclosed, DisclosureError> {
+    let Rollup {
+        window,
+        contract,
+        content,
+    } = rollup;
+    if contract != terms.contract.hash() {
+        return Err(DisclosureError::ContractMismatch {
+            product: terms.contract.product.clone(),
+        });
+    }
+    let closed_through = terms.closed_through(window.end)?;
+    let published = match content {
+        Ok(cells) if cells.is_empty() && terms.revision == 0 => {
+            return empty(window.start, window.end, terms);
+        }
+        Ok(cells) => publish(&cells, terms.contract),
+        Err(reason) => Preview::refused(reason),
+    };
+    disclosed(match published.refusal {
+        Some(reason) => Entry::Refusal(RefusedWindow {
+            product: terms.contract.product.clone(),
+            window,
+            revision: terms.revision,
+            contract,
+            closed_through,
+            reason,
+            salt: terms.salt(window),
+        }),
+        None => Entry::Release(Release {
+            product: terms.contract.product.clone(),
+            window,
+            revision: terms.revision,
+            contract,
+            method: method_tag(&terms.contract.method),
+            closed_through,
+            dimensions: terms
+                .contract
+                .dimensions
+                .iter()
+                .map(|dimension| dimension.name.clone())
+                .collect(),
+            measures: terms
+                .contract
+                .measures
+                .iter()
+                .map(|measure| measure.name.clone())
+                .collect(),
+            decimals: terms
+                .contract
+                .measures
+                .iter()
+                .map(|measure| measure.decimals)
+                .collect(),
+            coverage: ReleaseCoverage {
+                observations: published.observations,
+                sources: terms.sources,
+            },
+            cells: published.cells,
+            suppressed: published.suppressed,
+            suppressed_share: published.share,
+            salt: terms.salt(window),
+        }),
+    })
+}
+
+/// A run of windows, `start` to `end`, in which nothing was observed. Both must be window edges.
+pub fn empty(
+    start: UtcMicros,
+    end: UtcMicros,
+    terms: &Terms<'_>,
+) -> Result<Disclosed, DisclosureError> {
+    let closed_through = terms.closed_through(end)?;
+    let calendar = terms.contract.calendar(terms.zone);
+    if start >= end || !calendar.is_edge(start) || !calendar.is_edge(end) {
+        return Err(DisclosureError::NoWholeWindows { start, end });
+    }
+    disclosed(Entry::Empty(EmptyRun {
+        product: terms.contract.product.clone(),
+        start,
+        end,
+        windows: calendar.count(start, end),
+        contract: terms.contract.hash(),
+        closed_through,
+        zero: terms.contract.coverage.empty == EmptyWindows::Zero,
+        salt: terms.salt(Window { start, end }),
+    }))
+}
+
+/// The only place where a [`Disclosed`] is made. What no log may hold does not leave, whatever let it come this far.
+fn disclosed(entry: Entry) -> Result<Disclosed, DisclosureError> {
+    entry.check()?;
+    Ok(Disclosed(entry))
+}
+
+/// What would leave, for the owner's own terminal: a draft shows it before anything does leave.
+pub struct Preview {
+    /// Cells that would be published.
+    pub cells: Vec<Cell>,
+    /// Cells that would be suppressed.
+    pub suppressed: Vec<Suppressed>,
+    /// Share of the observations that would be suppressed.
+    pub share: ShareBand,
+    /// Observations in the published cells.
+    pub observations: u64,
+    /// Why the window as a whole would be refused; there are no cells then.
+    pub refusal: Option<RefusalReason>,
+}
+
+impl Preview {
+    fn refused(reason: RefusalReason) -> Self {
+        Self {
+            cells: Vec::new(),
+            suppressed: Vec::new(),
+            share: ShareBand::None,
+            observations: 0,
+            refusal: Some(reason),
+        }
+    }
+}
+
+impl fmt::Debug for Preview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Preview({} cells, {} suppressed, redacted)",
+            self.cells.len(),
+            self.suppressed.len()
+        )
+    }
+}
+
+/// What [`disclose`] would publish of this rollup. It makes no entry, so it works for a draft too.
+pub fn preview(rollup: &Rollup, contract: &Contract) -> Result<Preview, DisclosureError> {
+    if rollup.contract != contract.hash() {
+        return Err(DisclosureError::ContractMismatch {
+            product: contract.product.clone(),
+        });
+    }
+    Ok(match &rollup.content {
+        Ok(cells) => publish(cells, contract),
+        Err(reason) => Preview::refused(*reason),
+    })
+}
+
+fn method_tag(method: &Method) -> MethodTag {
+    match method {
+        Method::Open { .. } => MethodTag::Open,
+        Method::Threshold { k, .. } => MethodTag::Threshold { k: *k },
+    }
+}
+
+/// Splits cells into those that leave and those that are suppressed, or says what bound of a release they exceed.
+fn publish(rollups: &[CellRollup], contract: &Contract) -> Preview {
+    if let Some(reason) = exceeded(rollups, contract.measures.len()) {
+        return Preview::refused(reason);
+    }
+    let (mut cells, mut suppressed) = (Vec::with_capacity(rollups.len()), Vec::new());
+    let (mut observations, mut observations_suppressed) = (0, 0);
+    for rollup in rollups {
+        if leaves(rollup, &contract.method) {
+            observations += rollup.observations;
+            cells.push(published_cell(rollup, contract));
+        } else {
+            observations_suppressed += rollup.observations;
+            let coordinate = rollup.coordinate.clone();
+            suppressed.push(Suppressed {
+                coordinate,
+                reason: SuppressionReason::BelowThreshold,
+            });
+        }
+    }
+    let share = match contract.method {
+        Method::Open { .. } => ShareBand::None,
+        Method::Threshold { k, .. } => share_band(observations_suppressed, observations, k),
+    };
+    Preview {
+        cells,
+        suppressed,
+        share,
+        observations,
+        refusal: None,
+    }
+}
+
+/// The bound of a release that these cells exceed, were all of them published.
+fn exceeded(rollups: &[CellRollup], measures: usize) -> Option<RefusalReason> {
+    let observations = rollups
+        .iter()
+        .map(|rollup| u128::from(rollup.observations))
+        .sum::<u128>();
+    let values = || rollups.iter().flat_map(|rollup| &rollup.coordinate);
+    if rollups.len() > CELLS_MAX || rollups.len() * measures > STATES_MAX {
+        Some(RefusalReason::TooManyCells)
+    } else if observations > u128::from(COUNT_MAX) {
+        Some(RefusalReason::Overflow)
+    } else if values().any(|value| value.len() > COORDINATE_BYTES_MAX)
+        || values()
+            .map(|value| value.len() + COORDINATE_LENGTH_BYTES_MAX)
+            .sum::<usize>()
+            > COORDINATES_BYTES_MAX
+    {
+        Some(RefusalReason::TooLong)
+    } else {
+        None
+    }
+}
+
+/// Whether at least `k` contributors stand behind the cell, and behind every measure that has any value in it.
+fn leaves(rollup: &CellRollup, method: &Method) -> bool {
+    match method {
+        Method::Open { .. } => true,
+        Method::Threshold { k, .. } => {
+            let enough =
+                |(state, contributors): &(MeasureState, u64)| state.count == 0 || contributors >= k;
+            rollup.contributors >= *k && rollup.measures.iter().all(enough)
+        }
+    }
+}
+
+fn published_cell(rollup: &CellRollup, contract: &Contract) -> Cell {
+    let open = matches!(contract.method, Method::Open { .. });
+    let measures = contract
+        .measures
+        .iter()
+        .zip(&rollup.measures)
+        .map(|(measure, (state, _))| MeasureState {
+            count: state.count,
+            sum: if measure.publishes(Statistic::Sum) {
+                state.sum
+            } else {
+                0
+            },
+            sum_squares: if measure.publishes(Statistic::SumSquares) {
+                state.sum_squares
+            } else {
+                0
+            },
+            min: state
+                .min
+                .filter(|_| open && measure.publishes(Statistic::Min)),
+            max: state
+                .max
+                .filter(|_| open && measure.publishes(Statistic::Max)),
+        });
+    Cell {
+        coordinate: rollup.coordinate.clone(),
+        observations: rollup.observations,
+        measures: measures.collect(),
+    }
+}
+
+/// The band of the suppressed share, of the suppressed observations rounded up to a multiple of `k`.
+fn share_band(suppressed: u64, published: u64, k: u64) -> ShareBand {
+    let suppressed = suppressed.checked_next_multiple_of(k).unwrap_or(suppressed);
+    ShareBand::of(suppressed, suppressed.saturating_add(published))
+}
