@@ -10,13 +10,14 @@ mod parse;
 mod terms;
 
 pub use dataset::{
-    ColumnRef, Contributor, Dataset, Derived, FileFormat, InputColumn, InputKind, Lookup, RejectLimit, TimeSpec,
-    UnknownCode,
+    ColumnRef, Contributor, Dataset, Derived, FileFormat, InputColumn, InputKind, Lookup,
+    RejectLimit, TimeSpec, UnknownCode,
 };
 pub use finding::{Finding, Severity};
 pub use parse::{CONTRACT_BYTES_MAX, ODCS_VERSION};
 pub use terms::{
-    Audience, Coverage, Dimension, EmptyWindows, Measure, Method, OnInvalid, Retention, Statistic, Status,
+    Audience, Coverage, Dimension, EmptyWindows, Measure, Method, OnInvalid, Retention, Statistic,
+    Status,
 };
 
 use std::fmt;
@@ -34,7 +35,7 @@ pub const K_MIN: u64 = 10;
 /// How long a silent source may hold windows open when a contract does not say.
 pub const IDLE_AFTER_DEFAULT: Span = Span::days(2);
 /// Share of rejected rows up to which an ingest succeeds when a contract does not say.
-pub const REJECT_SHARE_MAX_DEFAULT: f64 = 0.01;
+pub const REJECT_SHARE_MAX_DEFAULT: f64 = 0.05;
 
 /// The contract of one product. It is made by parsing a file ([`Contract::parse`]) or a peer's public document
 /// ([`Contract::from_public`]), and is valid once it is made.
@@ -72,7 +73,7 @@ pub struct Contract {
     pub method: Method,
     /// How the department's own files are read; `None` at peers.
     pub dataset: Option<Dataset>,
-    document: Vec<u8>,
+    document: String,
     hash: Hash32,
 }
 
@@ -91,10 +92,15 @@ impl Contract {
         let text = std::str::from_utf8(bytes).map_err(|_| PublicDocumentError::NotText)?;
         let mut findings = Findings::new("public document");
         let Some(contract) = parse::parse(text, Side::Peer, &mut findings) else {
-            let first = findings.into_list().into_iter().find(|finding| finding.severity == Severity::Error);
-            return Err(PublicDocumentError::Invalid(first.expect("what cannot be read has an error")));
+            let first = findings
+                .into_list()
+                .into_iter()
+                .find(|finding| finding.severity == Severity::Error);
+            return Err(PublicDocumentError::Invalid(
+                first.expect("what cannot be read has an error"),
+            ));
         };
-        if parse::canonical(text, &mut findings).as_deref() == Some(text) {
+        if contract.document == text {
             Ok(contract)
         } else {
             Err(PublicDocumentError::NotCanonical)
@@ -103,7 +109,7 @@ impl Contract {
 
     /// The canonical JSON that peers see: the document with the private entry replaced by its hash.
     pub fn public_document(&self) -> &[u8] {
-        &self.document
+        self.document.as_bytes()
     }
 
     /// SHA-256 of [`Contract::public_document`].
@@ -120,7 +126,9 @@ impl Contract {
     /// mean something else. `None` when it can.
     pub fn breaks(&self, older: &Self) -> Option<String> {
         let changed = |what: &str, old: &dyn fmt::Display, new: &dyn fmt::Display| {
-            Some(format!("{what} changed from {old} to {new}; this needs a new product"))
+            Some(format!(
+                "{what} changed from {old} to {new}; this needs a new product"
+            ))
         };
         if self.product != older.product {
             return changed("the product", &older.product, &self.product);
@@ -132,23 +140,39 @@ impl Contract {
             return changed("the time column", &older.time_column, &self.time_column);
         }
         let names = |contract: &Self| -> Vec<String> {
-            contract.dimensions.iter().map(|dimension| dimension.name.clone()).collect()
+            contract
+                .dimensions
+                .iter()
+                .map(|dimension| dimension.name.clone())
+                .collect()
         };
         let (old, new) = (names(older), names(self));
         if old != new {
-            return changed("the dimensions", &format!("[{}]", old.join(", ")), &format!("[{}]", new.join(", ")));
+            return changed(
+                "the dimensions",
+                &format!("[{}]", old.join(", ")),
+                &format!("[{}]", new.join(", ")),
+            );
         }
         for new in &self.measures {
-            let Some(old) = older.measures.iter().find(|old| old.name == new.name) else { continue };
+            let Some(old) = older.measures.iter().find(|old| old.name == new.name) else {
+                continue;
+            };
             if old.unit != new.unit {
                 return changed(&format!("the unit of {}", new.name), &old.unit, &new.unit);
             }
             if old.decimals != new.decimals {
-                return changed(&format!("the decimals of {}", new.name), &old.decimals, &new.decimals);
+                return changed(
+                    &format!("the decimals of {}", new.name),
+                    &old.decimals,
+                    &new.decimals,
+                );
             }
         }
         match (&older.method, &self.method) {
-            (Method::Threshold { .. }, Method::Open { .. }) => changed("the method", &"threshold", &"open"),
+            (Method::Threshold { .. }, Method::Open { .. }) => {
+                changed("the method", &"threshold", &"open")
+            }
             _ => None,
         }
     }

@@ -8,35 +8,130 @@ use super::tree::Node;
 pub const ODCS_VERSION: &str = "v3.1.0";
 
 const ROOT: &[&str] = &[
-    "apiVersion", "authoritativeDefinitions", "contractCreatedTs", "customProperties", "dataProduct", "description",
-    "domain", "id", "kind", "name", "price", "roles", "schema", "servers", "slaDefaultElement", "slaProperties",
-    "status", "support", "tags", "team", "tenant", "version",
+    "apiVersion",
+    "authoritativeDefinitions",
+    "contractCreatedTs",
+    "customProperties",
+    "dataProduct",
+    "description",
+    "domain",
+    "id",
+    "kind",
+    "name",
+    "price",
+    "roles",
+    "schema",
+    "servers",
+    "slaDefaultElement",
+    "slaProperties",
+    "status",
+    "support",
+    "tags",
+    "team",
+    "tenant",
+    "version",
 ];
 const SCHEMA: &[&str] = &[
-    "authoritativeDefinitions", "businessName", "customProperties", "dataGranularityDescription", "description", "id",
-    "logicalType", "name", "physicalName", "physicalType", "properties", "quality", "relationships", "tags",
+    "authoritativeDefinitions",
+    "businessName",
+    "customProperties",
+    "dataGranularityDescription",
+    "description",
+    "id",
+    "logicalType",
+    "name",
+    "physicalName",
+    "physicalType",
+    "properties",
+    "quality",
+    "relationships",
+    "tags",
 ];
 const PROPERTY: &[&str] = &[
-    "authoritativeDefinitions", "businessName", "classification", "criticalDataElement", "customProperties",
-    "description", "encryptedName", "examples", "id", "items", "logicalType", "logicalTypeOptions", "name",
-    "partitionKeyPosition", "partitioned", "physicalName", "physicalType", "primaryKey", "primaryKeyPosition",
-    "properties", "quality", "relationships", "required", "tags", "transformDescription", "transformLogic",
-    "transformSourceObjects", "unique",
+    "authoritativeDefinitions",
+    "businessName",
+    "classification",
+    "criticalDataElement",
+    "customProperties",
+    "description",
+    "encryptedName",
+    "examples",
+    "id",
+    "items",
+    "logicalType",
+    "logicalTypeOptions",
+    "name",
+    "partitionKeyPosition",
+    "partitioned",
+    "physicalName",
+    "physicalType",
+    "primaryKey",
+    "primaryKeyPosition",
+    "properties",
+    "quality",
+    "relationships",
+    "required",
+    "tags",
+    "transformDescription",
+    "transformLogic",
+    "transformSourceObjects",
+    "unique",
 ];
 const CUSTOM: &[&str] = &["description", "id", "property", "value"];
 const DEFINITION: &[&str] = &["description", "id", "type", "url"];
-const SUPPORT: &[&str] = &["channel", "customProperties", "description", "id", "invitationUrl", "scope", "tool", "url"];
+const SUPPORT: &[&str] = &[
+    "channel",
+    "customProperties",
+    "description",
+    "id",
+    "invitationUrl",
+    "scope",
+    "tool",
+    "url",
+];
 const PRICE: &[&str] = &["id", "priceAmount", "priceCurrency", "priceUnit"];
 const MEMBER: &[&str] = &[
-    "authoritativeDefinitions", "customProperties", "dateIn", "dateOut", "description", "id", "name",
-    "replacedByUsername", "role", "tags", "username",
+    "authoritativeDefinitions",
+    "customProperties",
+    "dateIn",
+    "dateOut",
+    "description",
+    "id",
+    "name",
+    "replacedByUsername",
+    "role",
+    "tags",
+    "username",
 ];
-const TEAM: &[&str] = &["authoritativeDefinitions", "customProperties", "description", "id", "members", "name", "tags"];
+const TEAM: &[&str] = &[
+    "authoritativeDefinitions",
+    "customProperties",
+    "description",
+    "id",
+    "members",
+    "name",
+    "tags",
+];
 const ROLE: &[&str] = &[
-    "access", "customProperties", "description", "firstLevelApprovers", "id", "role", "secondLevelApprovers",
+    "access",
+    "customProperties",
+    "description",
+    "firstLevelApprovers",
+    "id",
+    "role",
+    "secondLevelApprovers",
 ];
 const SLA: &[&str] = &[
-    "description", "driver", "element", "id", "property", "schedule", "scheduler", "unit", "value", "valueExt",
+    "description",
+    "driver",
+    "element",
+    "id",
+    "property",
+    "schedule",
+    "scheduler",
+    "unit",
+    "value",
+    "valueExt",
 ];
 
 /// The keys that the standard allows in a node reached by `path`, where it closes them.
@@ -67,7 +162,9 @@ fn check<'t>(node: &'t Node, path: &mut Vec<&'t str>, findings: &mut Findings) {
         check(item, path, findings);
     }
     let known = allowed(path);
-    let dotted = path.iter().fold(String::new(), |dotted, key| join(&dotted, key));
+    let dotted = path
+        .iter()
+        .fold(String::new(), |dotted, key| join(&dotted, key));
     for entry in node.entries() {
         if let Some(known) = known.filter(|known| !known.contains(&entry.key.as_str())) {
             unknown_key(findings, &dotted, entry, known);
@@ -78,7 +175,12 @@ fn check<'t>(node: &'t Node, path: &mut Vec<&'t str>, findings: &mut Findings) {
             continue; // The standard says nothing about it, and our own entries have their own reader.
         }
         if custom && path.len() > 1 && entry.key == "property" && is_ours(&entry.value) {
-            findings.error(entry.line, &dotted, "an entry of civicmesh is not read here", "move it to the top level");
+            findings.error(
+                entry.line,
+                &dotted,
+                "an entry of civicmesh is not read here",
+                "move it to the top level",
+            );
         }
         path.push(&entry.key);
         check(&entry.value, path, findings);
@@ -88,5 +190,7 @@ fn check<'t>(node: &'t Node, path: &mut Vec<&'t str>, findings: &mut Findings) {
 
 /// Whether a custom property's name is in our name space.
 pub(super) fn is_ours(property: &Node) -> bool {
-    property.text().is_some_and(|name| name.starts_with("civicmesh."))
+    property
+        .text()
+        .is_some_and(|name| name.starts_with("civicmesh."))
 }

@@ -1,0 +1,823 @@
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::super::draft::{Sample, SampleColumn, draft};
+use super::super::*;
+use super::{Findings, document, tree};
+
+/// A threshold contract that uses every section.
+const TAXI: &str = include_str!("../../../../../deploy/demo/traffic/taxi.yaml");
+const WEATHER: &str = include_str!("../../../../../deploy/demo/weather/daily.yaml");
+
+fn contract(text: &str) -> Contract {
+    Contract::parse(text, "x.yaml")
+        .unwrap_or_else(|findings| panic!("{findings:#?}"))
+        .0
+}
+
+/// The findings of a contract after replacing the one place where `from` stands.
+fn findings_of(text: &str, from: &str, to: &str) -> Vec<String> {
+    assert_eq!(text.matches(from).count(), 1, "{from}");
+    let findings = Contract::parse(&text.replace(from, to), "taxi.yaml").expect_err(to);
+    findings.iter().map(ToString::to_string).collect()
+}
+
+/// Says that an edit of the taxi contract gives this one finding.
+#[track_caller]
+fn refused(from: &str, to: &str, finding: &str) {
+    assert_eq!(findings_of(TAXI, from, to), [finding]);
+}
+
+#[test]
+fn the_taxi_contract_is_short_and_says_all() {
+    assert!(TAXI.lines().count() < 30);
+    let taxi = contract(TAXI);
+    assert_eq!(taxi.product.to_string(), "traffic.taxi");
+    assert_eq!(
+        (taxi.status, taxi.grain, taxi.time_column.as_str()),
+        (Status::Active, Grain::Day, "time")
+    );
+    assert_eq!(taxi.dimensions.len(), 1);
+    let [speed] = taxi.measures.as_slice() else {
+        panic!()
+    };
+    assert_eq!(
+        (speed.unit.as_str(), speed.decimals, speed.min, speed.max),
+        ("mi/h", 2, Some(100), Some(8000))
+    );
+    let moments = [Statistic::Count, Statistic::Sum, Statistic::SumSquares];
+    assert_eq!(speed.publish, moments.into());
+    assert!(matches!(taxi.method, Method::Threshold { k: 10, .. }));
+    assert_eq!(
+        taxi.coverage.end.unwrap().to_string(),
+        "2021-01-01 00:00:00"
+    );
+    assert_eq!(taxi.coverage.empty, EmptyWindows::Missing);
+    let dataset = taxi.dataset.unwrap();
+    assert_eq!(dataset.name.as_str(), "taxi");
+    assert_eq!(dataset.columns.len(), 4);
+    assert_eq!(dataset.column("trip_distance").unwrap().max, Some(100.0));
+    assert_eq!(
+        dataset.lookups[0].unknown,
+        UnknownCode::Value("Unknown".to_owned())
+    );
+    assert_eq!(dataset.lookups[0].value, "borough");
+    assert_eq!(dataset.derived[0].name, "seconds");
+    assert_eq!(dataset.derived[1].sql, "trip_distance / seconds * 3600");
+    assert_eq!(
+        (dataset.contributor, dataset.time.resolution),
+        (Contributor::Row, Span::ZERO)
+    );
+}
+
+#[test]
+fn every_contract_in_deploy_is_valid_without_a_warning() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")];
+    let mut seen = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
+            let text = if path.is_dir() {
+                String::new()
+            } else {
+                std::fs::read_to_string(&path).unwrap_or_default()
+            };
+            if path.is_dir() {
+                folders.push(path);
+            } else if text.contains("kind: DataContract") {
+                let parsed = Contract::parse(&text, &path.display().to_string());
+                let (contract, warnings) =
+                    parsed.unwrap_or_else(|findings| panic!("{findings:#?}"));
+                assert_eq!(warnings, []);
+                assert_at_peer(&contract);
+                seen.push(contract.product.to_string());
+            }
+        }
+    }
+    for product in [
+        "traffic.taxi",
+        "transit.ridership",
+        "health.emergency",
+        "health.admissions",
+        "weather.daily",
+    ] {
+        assert!(seen.iter().any(|seen| seen == product), "{seen:?}");
+    }
+}
+
+/// A peer reads the same contract from the public document, without the dataset.
+fn assert_at_peer(contract: &Contract) {
+    let peer = Contract::from_public(contract.public_document()).unwrap();
+    assert_eq!(
+        peer,
+        Contract {
+            dataset: None,
+            ..contract.clone()
+        }
+    );
+    assert_eq!(peer.hash(), Hash32::of(&[contract.public_document()]));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_word_meant() {
+    refused(
+        "{grain: 1 day",
+        "{grian: 1 day, grain: 1 day",
+        "taxi.yaml:16: civicmesh.terms.windows.grian: unknown key; did you mean `grain`?",
+    );
+    let findings = findings_of(TAXI, "contributor: row", "contributer: row");
+    assert_eq!(
+        findings,
+        [
+            "taxi.yaml:23: civicmesh.dataset.contributor: a threshold counts contributors, and the dataset has none; write `contributor: row`, {column: NAME} or {count: NAME}",
+            "taxi.yaml:29: civicmesh.dataset.contributer: unknown key; did you mean `contributor`?",
+        ]
+    );
+    refused(
+        "kind: DataContract",
+        "kind: DataContract\ntitle: x",
+        "taxi.yaml:3: title: unknown key; known here: apiVersion, authoritativeDefinitions, contractCreatedTs, customProperties, dataProduct, description, domain, id, kind, name, price, roles, schema, servers, slaDefaultElement, slaProperties, status, support, tags, team, tenant, version",
+    );
+    refused(
+        "{name: time, logicalType",
+        "{name: time, logicaltype: x, logicalType",
+        "taxi.yaml:10: schema.properties.logicaltype: unknown key; did you mean `logicalType`?",
+    );
+    refused(
+        "customProperties:",
+        "customProperties:\n- {property: civicmesh.term, value: 1}",
+        "taxi.yaml:14: civicmesh.term: unknown entry; did you mean `civicmesh.terms`?",
+    );
+}
+
+#[test]
+fn every_finding_comes_at_once_in_the_order_of_the_file() {
+    let text = TAXI
+        .replace("status: active", "status: actve")
+        .replace("mi/h, decimals: 2", "TODO, decimals: 12")
+        .replace("k: 10", "k: 5")
+        .replace("America/New_York", "New_York")
+        .replace("type: number", "type: nmber");
+    let findings = Contract::parse(&text, "taxi.yaml").unwrap_err();
+    let lines: Vec<(u32, &str)> = findings
+        .iter()
+        .map(|finding| (finding.line, finding.key.as_str()))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            (5, "status"),
+            (17, "civicmesh.terms.measures.speed.unit"),
+            (17, "civicmesh.terms.measures.speed.decimals"),
+            (18, "civicmesh.terms.disclosure.k"),
+            (23, "civicmesh.dataset.time.zone"),
+            (25, "civicmesh.dataset.columns.trip_distance.type"),
+        ]
+    );
+}
+
+#[test]
+fn what_people_must_write_is_refused_until_they_have() {
+    refused(
+        "audience: city",
+        "audience: TODO",
+        "taxi.yaml:19: civicmesh.terms.audience: is still TODO; write `city`, or the list of domains that may hold the releases",
+    );
+    refused(
+        "America/New_York",
+        "TODO",
+        "taxi.yaml:23: civicmesh.dataset.time.zone: is still TODO; write the zone in which the file's times are meant, such as Europe/Copenhagen or UTC",
+    );
+    refused(
+        "method: threshold",
+        "method: TODO",
+        "taxi.yaml:18: civicmesh.terms.disclosure.method: is still TODO; write `threshold` where rows are about people, `open` where they are about no person",
+    );
+    refused(
+        "Show how fast traffic moves in each borough",
+        "TODO say it",
+        "taxi.yaml:6: description.purpose: is still TODO; write what the product may be used for, in one sentence",
+    );
+}
+
+#[test]
+fn a_threshold_hides_among_ten_and_publishes_no_extremes() {
+    refused(
+        "k: 10",
+        "k: 9",
+        "taxi.yaml:18: civicmesh.terms.disclosure.k: 9 contributors are too few to hide among; write 10 or more",
+    );
+    for word in ["min", "max", "quantiles", "kll"] {
+        let why = "a threshold product publishes count, sum and sum_squares only: with min, max or quantiles beside them all five fares of a five-trip cell could be rebuilt";
+        refused(
+            "min: 1, max: 80",
+            &format!("min: 1, max: 80, publish: [sum, {word}]"),
+            &format!(
+                "taxi.yaml:17: civicmesh.terms.measures.speed.publish: {why}; leave `{word}` out"
+            ),
+        );
+    }
+    let range = "taxi.yaml:17: civicmesh.terms.measures.speed: a measure of a threshold product needs a valid range, so that no single value shows in a sum; write `min` and `max`";
+    refused(", min: 1, max: 80", "", range);
+    refused(", max: 80", "", range);
+    let contributor = "civicmesh.dataset.contributor: a threshold counts contributors, and the dataset has none; write `contributor: row`, {column: NAME} or {count: NAME}";
+    refused(
+        "contributor: row",
+        "contributor: none",
+        &format!("taxi.yaml:29: {contributor}"),
+    );
+}
+
+#[test]
+fn open_needs_a_reason_an_approver_and_no_contributor() {
+    let weather = contract(WEATHER);
+    assert!(matches!(&weather.method, Method::Open { reason, .. } if reason.contains("no person")));
+    assert!(
+        weather
+            .measures
+            .iter()
+            .all(|measure| measure.publish == Statistic::ALL.into())
+    );
+    assert!(weather.measures[0].gauge);
+    let reason = "reason: A public weather station concerns no person, ";
+    assert_eq!(
+        findings_of(WEATHER, reason, ""),
+        [
+            "taxi.yaml:27: civicmesh.terms.disclosure.reason: is missing; write `reason: why no person can be concerned`"
+        ]
+    );
+    assert_eq!(
+        findings_of(WEATHER, ", approver: Station manager", ""),
+        [
+            "taxi.yaml:27: civicmesh.terms.disclosure.approver: is missing; write `approver: who decided so`"
+        ]
+    );
+    let findings = findings_of(
+        WEATHER,
+        "    key: [day]",
+        "    key: [day]\n    contributor: row",
+    );
+    assert_eq!(
+        findings,
+        [
+            "taxi.yaml:48: civicmesh.dataset.contributor: rows with contributors are about people and cannot be open; write `method: threshold`, or leave contributor out"
+        ]
+    );
+}
+
+#[test]
+fn parts_must_fit_each_other() {
+    refused(
+        "raw: 20 years",
+        "raw: 3 days",
+        "taxi.yaml:20: civicmesh.terms.retention.raw: 3 days is too short for a window to close; write more than 3 days: lateness and a window",
+    );
+    refused(
+        "end: 2021-01-01",
+        "end: 2020-01-01",
+        "taxi.yaml:16: civicmesh.terms.windows: ends before it starts; `end` is the first day that is no longer covered",
+    );
+    refused(
+        "speed: trip_distance",
+        "sped: trip_distance",
+        "taxi.yaml:12: schema.speed: the dataset has no column of this name; did you mean `sped`?",
+    );
+    refused(
+        "column: pickup_datetime",
+        "column: pickup",
+        "taxi.yaml:23: civicmesh.dataset.time.column: no input column of this name; add `pickup: timestamp` to columns",
+    );
+    refused(
+        "dropoff_datetime: timestamp",
+        "dropoff_datetime: timestamp, speed: number",
+        "taxi.yaml:28: civicmesh.dataset.derived.speed: the column is made twice; rename one",
+    );
+    refused(
+        "column: pickup_location_id",
+        "column: pickup_zone",
+        "taxi.yaml:26: civicmesh.dataset.lookups.borough.column: no input column `pickup_zone`; add it to columns",
+    );
+    refused(
+        "contributor: row",
+        "key: [trip_id]\n    contributor: row",
+        "taxi.yaml:29: civicmesh.dataset.key: the dataset has no column `trip_id`",
+    );
+    refused(
+        "contributor: row",
+        "contributor: {count: trip_distance}",
+        "taxi.yaml:25: civicmesh.dataset.columns.trip_distance: the count of contributors is made of it; give it the type integer",
+    );
+    refused(
+        "customProperties:",
+        "  - {name: seconds, logicalType: string}\ncustomProperties:",
+        "taxi.yaml:28: civicmesh.dataset.derived.seconds: a dimension is made of it; give it the type text",
+    );
+    refused(
+        "mi/h, decimals: 2, min: 1, max: 80}",
+        "mi/h, decimals: 2, min: 1, max: 80}, seconds: {unit: s}",
+        "taxi.yaml:17: civicmesh.terms.measures.seconds: the schema has no number of this name; add `- {name: seconds, logicalType: number}` to its properties",
+    );
+    let findings = findings_of(WEATHER, "grain: 1 day", "grain: 1 hour");
+    assert_eq!(
+        findings,
+        [
+            "taxi.yaml:32: civicmesh.dataset.time.format: a time stands for 1 day, a window only for 1 hour; choose a grain as long or longer"
+        ]
+    );
+}
+
+#[test]
+fn values_follow_their_rules() {
+    refused(
+        "grain: 1 day",
+        "grain: 7 minutes",
+        "taxi.yaml:16: civicmesh.terms.windows.grain: a grain is 1, 2, 3, 5, 6, 10, 12, 15, 20 or 30 minutes, 1, 2, 3, 4, 6, 8 or 12 hours, 1 day, 1 week or 1 month",
+    );
+    refused(
+        "min: 1, max: 80",
+        "min: 1.005, max: 80",
+        "taxi.yaml:17: civicmesh.terms.measures.speed.min: `1.005` has more decimals than the measure, which keeps 2; round it, or raise `decimals`",
+    );
+    refused(
+        "min: 1, max: 80",
+        "min: 81, max: 80",
+        "taxi.yaml:17: civicmesh.terms.measures.speed: min is greater than max",
+    );
+    refused(
+        "speed, logicalType: number",
+        "speed, logicalType: integer",
+        "taxi.yaml:17: civicmesh.terms.measures.speed.decimals: an integer has no decimals; write `logicalType: number` in the schema, or leave decimals out",
+    );
+    refused(
+        "zones_taxi_lookup.csv",
+        "../zones.csv",
+        "taxi.yaml:26: civicmesh.dataset.lookups.borough.file: `../zones.csv` is outside the contract's folder; put the file beside the contract",
+    );
+    refused(
+        "zone: America",
+        "format: \"%Y-%m-%d %H\", zone: America",
+        "taxi.yaml:23: civicmesh.dataset.time.format: no time can be read by `%Y-%m-%d %H`; write it as in \"%Y-%m-%d %H:%M:%S\", \"%d/%m/%Y %I:%M %p\" or \"%Y-%m-%d\"",
+    );
+    refused(
+        "{name: time, logicalType",
+        "{name: group, logicalType",
+        "taxi.yaml:10: schema.taxi.group: `group` is a word of SQL and would need quotes in every query; choose another, such as `group_`",
+    );
+    refused(
+        "contributor: row",
+        "rejects_max: 5\n    contributor: row",
+        "taxi.yaml:29: civicmesh.dataset.rejects_max: `5` is not a share; write it as in 5%",
+    );
+    refused(
+        "id: traffic.taxi",
+        "id: traffic.taxi\ndomain: transport",
+        "taxi.yaml:4: domain: is another than in `id`; write traffic, or leave it out",
+    );
+    refused(
+        "apiVersion: v3.1.0",
+        "apiVersion: v3.0.2",
+        "taxi.yaml:1: apiVersion: `v3.0.2` is not known; write one of: v3.1.0",
+    );
+    refused(
+        "status: active",
+        "status: active\nstatus: draft",
+        "taxi.yaml:6: status: the key stands twice, first on line 5; leave one out",
+    );
+}
+
+#[test]
+fn time_formats_say_how_long_a_written_time_lasts() {
+    for (format, resolution) in [
+        ("%Y-%m-%d", Span::DAY),
+        ("%d.%m.%y", Span::DAY),
+        ("%m/%d/%Y %I:%M:%S %p", Span::ZERO),
+        ("%Y-%m-%dT%H:%M", Span::ZERO),
+        ("%Y-%m-%dT%H:%M:%S%.f%:z", Span::ZERO),
+        ("%s", Span::ZERO),
+    ] {
+        let text = TAXI.replace(
+            "zone: America",
+            &format!("format: \"{format}\", zone: America"),
+        );
+        let dataset = contract(&text).dataset.unwrap();
+        assert_eq!(dataset.time.resolution, resolution, "{format}");
+        assert_eq!(
+            dataset
+                .column("dropoff_datetime")
+                .unwrap()
+                .format
+                .as_deref(),
+            Some(format)
+        );
+    }
+    let text = TAXI.replace("zone: America", "resolution: 1 hour, zone: America");
+    assert_eq!(
+        contract(&text).dataset.unwrap().time.resolution,
+        Span::seconds(3600)
+    );
+}
+
+#[test]
+fn files_without_a_header_are_read_by_position() {
+    let text = TAXI
+        .replace(
+            "    columns:",
+            "    format: {header: false, delimiter: tab}\n    columns:",
+        )
+        .replace(
+            "pickup_datetime: timestamp",
+            "pickup_datetime: {type: timestamp, at: 2}",
+        )
+        .replace(
+            "dropoff_datetime: timestamp",
+            "dropoff_datetime: {type: timestamp, at: 3}",
+        )
+        .replace(
+            "pickup_location_id: text",
+            "pickup_location_id: {type: text, at: 8, missing: [0, \"n/a\"], required: true}",
+        )
+        .replace("{type: number,", "{type: number, at: 5, invalid: null,");
+    let dataset = contract(&text).dataset.unwrap();
+    assert_eq!(
+        dataset.format,
+        FileFormat {
+            header: false,
+            delimiter: b'\t'
+        }
+    );
+    let zone = dataset.column("pickup_location_id").unwrap();
+    assert_eq!((&zone.from, zone.required), (&ColumnRef::Position(8), true));
+    assert_eq!(zone.missing, ["0", "n/a"]);
+    assert_eq!(
+        dataset.column("trip_distance").unwrap().on_invalid,
+        OnInvalid::Null
+    );
+    let text = text.replace("at: 8, ", "");
+    let findings = Contract::parse(&text, "taxi.yaml").unwrap_err();
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert!(findings[0].mend.contains("at: 1"));
+}
+
+#[test]
+fn what_is_no_contract_gets_one_clear_finding() {
+    let only = |text: &str| {
+        let findings = Contract::parse(text, "x.yaml").unwrap_err();
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        findings[0].to_string()
+    };
+    assert_eq!(
+        only(""),
+        "x.yaml:1: the file is empty; `civicmesh contract draft` writes a first contract from a file"
+    );
+    assert!(only("a: [1").contains("this is not YAML"));
+    assert!(
+        only(&format!("a: {}{}", "[".repeat(30), "]".repeat(30)))
+            .contains("nested deeper than 24 levels")
+    );
+    assert!(only("a: &x 1\nb: *x").starts_with("x.yaml:2: a contract has no YAML aliases"));
+    assert!(only("a: 1\n---\nb: 1").contains("a second document begins here"));
+    assert!(only(&" ".repeat(CONTRACT_BYTES_MAX + 1)).contains("262145 bytes"));
+    assert!(only("just text").contains("one value stands where a map should"));
+}
+
+#[test]
+fn warnings_come_beside_the_contract() {
+    let text = TAXI
+        .replace("audience: city", "audience: [traffic, health]")
+        .replace("schema:", "servers: [{server: db, type: custom}]\nschema:");
+    let (contract, warnings) = Contract::parse(&text, "x.yaml").unwrap();
+    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "x.yaml:7: warning: servers: peers see this, as all of the document but the dataset",
+            "x.yaml:20: warning: civicmesh.terms.audience: traffic owns the product; leave it out",
+        ]
+    );
+    assert!(contract.audience.admits(&"health".parse().unwrap()));
+    assert!(!contract.audience.admits(&"weather".parse().unwrap()));
+}
+
+#[test]
+fn the_public_document_is_canonical_and_keeps_the_dataset_at_home() {
+    let taxi = contract(TAXI);
+    let text = std::str::from_utf8(taxi.public_document()).unwrap();
+    assert!(text.starts_with(r#"{"apiVersion":"v3.1.0","customProperties":[{"property":"civicmesh.terms","value":{"audience":"city","disclosure":{"approver":"#));
+    let json: serde_json::Value = serde_json::from_str(text).unwrap();
+    assert_eq!(
+        json["customProperties"][0]["value"]["measures"]["speed"]["decimals"],
+        2
+    );
+    let private = &json["customProperties"][1]["value"];
+    assert_eq!(private.as_object().unwrap().len(), 1);
+    assert_eq!(private["sha256"].as_str().unwrap().len(), 64);
+    for secret in ["pickup_datetime", "zones_taxi_lookup", "to_unixtime"] {
+        assert!(!text.contains(secret));
+    }
+    // Layout and comments are no part of it; a change of the private entry is.
+    let laid_out = contract(
+        &TAXI
+            .replace("schema:", "# a comment\nschema:\n")
+            .replace("id: traffic.taxi", "id: \"traffic.taxi\""),
+    );
+    assert_eq!(laid_out.hash(), taxi.hash());
+    assert_ne!(
+        contract(&TAXI.replace("unknown: Unknown", "unknown: None")).hash(),
+        taxi.hash()
+    );
+
+    let reject = |text: &str| Contract::from_public(text.as_bytes()).unwrap_err();
+    assert_eq!(
+        reject(&text.replace(":{", ": {")),
+        PublicDocumentError::NotCanonical
+    );
+    assert!(matches!(reject(TAXI), PublicDocumentError::Invalid(_)));
+    assert!(matches!(reject("{}"), PublicDocumentError::Invalid(_)));
+    assert_eq!(
+        Contract::from_public(&[0xff]).unwrap_err(),
+        PublicDocumentError::NotText
+    );
+}
+
+#[test]
+fn a_contract_that_would_change_the_meaning_of_released_windows_breaks() {
+    let taxi = contract(TAXI);
+    assert_eq!(taxi.breaks(&taxi), None);
+    let breaks = |from: &str, to: &str| {
+        assert_eq!(TAXI.matches(from).count(), 1, "{from}");
+        contract(&TAXI.replace(from, to)).breaks(&taxi)
+    };
+    assert_eq!(breaks("k: 10", "k: 20"), None);
+    assert_eq!(breaks("lateness: 2 days", "lateness: 5 days"), None);
+    assert_eq!(
+        breaks("grain: 1 day", "grain: 1 week").unwrap(),
+        "the grain changed from 1 day to 1 week; this needs a new product"
+    );
+    assert_eq!(
+        breaks("mi/h", "km/h").unwrap(),
+        "the unit of speed changed from mi/h to km/h; this needs a new product"
+    );
+    assert_eq!(
+        breaks("decimals: 2", "decimals: 1").unwrap(),
+        "the decimals of speed changed from 2 to 1; this needs a new product"
+    );
+    assert_eq!(
+        breaks("{name: time,", "{name: day,").unwrap(),
+        "the time column changed from time to day; this needs a new product"
+    );
+    let open = TAXI
+        .replace("threshold, k: 10", "open, reason: none is concerned")
+        .replace("    contributor: row\n", "");
+    assert_eq!(
+        contract(&open).breaks(&taxi).unwrap(),
+        "the method changed from threshold to open; this needs a new product"
+    );
+    assert_eq!(taxi.breaks(&contract(&open)), None);
+    let wider = TAXI.replace(
+        "- {name: speed",
+        "- {name: pickup_location_id, logicalType: string}\n  - {name: speed",
+    );
+    assert_eq!(
+        contract(&wider).breaks(&taxi).unwrap(),
+        "the dimensions changed from [borough] to [borough, pickup_location_id]; this needs a new product"
+    );
+}
+
+fn sample_column(header: &str, kind: InputKind) -> SampleColumn {
+    SampleColumn {
+        header: header.to_owned(),
+        kind,
+        format: None,
+        date_only: false,
+        decimals: 0,
+        min: None,
+        max: None,
+        first: None,
+        last: None,
+        distinct: 5,
+        empty: 0,
+    }
+}
+
+fn sample() -> Sample {
+    let first =
+        chrono::NaiveDate::from_ymd_opt(2024, 3, 1).and_then(|day| day.and_hms_opt(7, 30, 0));
+    let number = |header, min, max, decimals| SampleColumn {
+        min: Some(min),
+        max: Some(max),
+        decimals,
+        ..sample_column(header, InputKind::Number)
+    };
+    Sample {
+        file: "bikes\n.csv".to_owned(),
+        rows: 100,
+        header: true,
+        delimiter: b';',
+        columns: vec![
+            SampleColumn {
+                format: Some("%d/%m/%Y %H:%M".to_owned()),
+                first,
+                ..sample_column("Counted at", InputKind::Timestamp)
+            },
+            sample_column("District", InputKind::Text),
+            SampleColumn {
+                distinct: 90_000,
+                ..sample_column("Comment: \"free\"", InputKind::Text)
+            },
+            SampleColumn {
+                min: Some(3.0),
+                max: Some(412.0),
+                ..sample_column("bikes", InputKind::Integer)
+            },
+            number("airTemp", -3.7, 21.25, 2),
+            number("1st %", 0.0, 0.0, 1),
+            number("lat", 55.0, 56.0, 6),
+            sample_column("group", InputKind::Boolean),
+            sample_column("", InputKind::Text),
+            sample_column("District", InputKind::Text),
+        ],
+    }
+}
+
+#[test]
+fn a_draft_is_complete_but_for_what_only_people_know() {
+    let (domain, product) = ("bikes".parse().unwrap(), "counts".parse().unwrap());
+    let text = draft(&sample(), &domain, &product);
+    let todo: Vec<String> = Contract::parse(&text, "x.yaml")
+        .unwrap_err()
+        .into_iter()
+        .map(|f| f.key)
+        .collect();
+    assert_eq!(
+        todo,
+        [
+            "description.purpose",
+            "civicmesh.terms.disclosure.method",
+            "civicmesh.terms.disclosure.approver",
+            "civicmesh.terms.audience",
+            "civicmesh.dataset.time.zone",
+        ],
+        "{text}"
+    );
+    let filled = text
+        .replace("purpose: TODO", "purpose: Plan cycle lanes")
+        .replace("approver: TODO", "approver: Head of traffic")
+        .replace("audience: TODO", "audience: [health]")
+        .replace("zone: TODO", "zone: Europe/Copenhagen");
+    let open = filled
+        .replace("method: TODO", "method: open")
+        .replace("# reason: ...", "reason: counters see no person");
+    let drafted = contract(&open);
+    assert_eq!(drafted.status, Status::Draft);
+    assert_eq!(drafted.coverage.start.to_string(), "2024-03-01 00:00:00");
+    let names: Vec<&str> = drafted
+        .dimensions
+        .iter()
+        .map(|dimension| dimension.name.as_str())
+        .collect();
+    assert_eq!(names, ["district", "group_", "column_9", "district_10"]);
+    let measures: Vec<_> = drafted
+        .measures
+        .iter()
+        .map(|m| (m.name.as_str(), m.decimals, m.min, m.max))
+        .collect();
+    assert_eq!(
+        measures,
+        [
+            ("bikes", 0, Some(0), Some(500)),
+            ("air_temp", 2, Some(-400), Some(3000)),
+            ("c_1st", 1, Some(0), Some(10)),
+        ]
+    );
+    let dataset = drafted.dataset.as_ref().unwrap();
+    assert_eq!(
+        dataset.column("comment_free").unwrap().from,
+        ColumnRef::Header("Comment: \"free\"".to_owned())
+    );
+    let places = ["column_9", "district_10"].map(|name| dataset.column(name).unwrap().from.clone());
+    assert_eq!(places, [ColumnRef::Position(9), ColumnRef::Position(10)]);
+    assert_eq!(
+        (dataset.format.delimiter, dataset.columns.len()),
+        (b';', 10)
+    );
+    assert_at_peer(&drafted);
+    let threshold = filled
+        .replace("method: TODO", "method: threshold")
+        .replace("# k: 10", "k: 10");
+    assert_eq!(Contract::parse(&threshold, "x.yaml").unwrap_err().len(), 1);
+    contract(&threshold.replace("# contributor: row", "contributor: row"));
+}
+
+#[test]
+fn a_draft_of_a_file_of_days_without_a_header_has_windows_of_a_day() {
+    let mut sample = sample();
+    (sample.header, sample.delimiter) = (false, b'\t');
+    (sample.columns[0].date_only, sample.columns[0].format) = (true, Some("%Y-%m-%d".to_owned()));
+    let clock = Some("%H:%M %d.%m.%Y".to_owned());
+    sample.columns.push(SampleColumn {
+        format: clock.clone(),
+        ..sample_column("", InputKind::Timestamp)
+    });
+    sample
+        .columns
+        .iter_mut()
+        .for_each(|column| column.header.clear());
+    let drafted = contract(&filled(&sample));
+    assert_eq!(drafted.grain, Grain::Day);
+    let dataset = drafted.dataset.unwrap();
+    let last = dataset.columns.last().unwrap();
+    assert_eq!(
+        (last.name.as_str(), &last.from),
+        ("column_11", &ColumnRef::Position(11))
+    );
+    assert_eq!(last.format, clock);
+    assert_eq!(
+        (dataset.format.delimiter, dataset.time.resolution),
+        (b'\t', Span::DAY)
+    );
+}
+
+/// A contract drafted with the first column as its time, filled in by someone who knows nothing of it.
+fn filled(sample: &Sample) -> String {
+    let text = draft(sample, &"a".parse().unwrap(), &"b".parse().unwrap());
+    let text = text
+        .replace("method: TODO", "method: open\n      reason: none")
+        .replace("zone: TODO", "zone: UTC");
+    text.replace("audience: TODO", "audience: city")
+        .replace("TODO", "x")
+}
+
+fn any_column() -> impl Strategy<Value = SampleColumn> {
+    let kind = proptest::sample::select(InputKind::ALL.as_slice());
+    let header = prop_oneof![any::<String>(), "[a-z_ %#:{}\\[\\]\"'A-Z0-9]{0,50}"];
+    (header, kind, 0..12_u8, any::<f64>(), -1e6..1e6, 0..1000_u64).prop_map(
+        |(header, kind, decimals, min, max, distinct)| {
+            let (min, max) = (Some(min), Some(max));
+            SampleColumn {
+                decimals,
+                min,
+                max,
+                distinct,
+                ..sample_column(&header, kind)
+            }
+        },
+    )
+}
+
+/// JSON as the canonical text has it.
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<i32>().prop_map(|n| (f64::from(n) / 8.0).into()),
+        any::<String>().prop_map(Into::into),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+            proptest::collection::btree_map(any::<String>(), inner, 0..6)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_draft_of_any_file_can_be_filled_in(columns in proptest::collection::vec(any_column(), 0..70), header: bool) {
+        let time = sample().columns[0].clone();
+        let columns = [time].into_iter().chain(columns).collect();
+        contract(&filled(&Sample { columns, header, ..sample() }));
+    }
+
+    #[test]
+    fn canonical_text_reads_back_to_itself(value in json()) {
+        let text = value.to_string();
+        let canonical = |text: &str| {
+            let mut findings = Findings::new("x");
+            tree::read(text, &mut findings).map(|root| document::canonical(&root)).ok_or(findings)
+        };
+        let once = canonical(&text).unwrap();
+        prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&once).unwrap(), value);
+        prop_assert_eq!(canonical(&once).unwrap(), once);
+    }
+
+    /// Whatever is cut out or put in, reading ends in a contract that peers can read, or in findings within the file.
+    #[test]
+    fn no_text_brings_reading_down(at in 0..TAXI.len(), cut in 0_usize..60, put in "[-{}:,\\[\\]#\"'a-z0-9 \n&*~|>%@]{0,6}") {
+        let head: String = TAXI.chars().take(at).collect();
+        let tail: String = TAXI.chars().skip(at + cut).collect();
+        let text = format!("{head}{put}{tail}");
+        match Contract::parse(&text, "x.yaml") {
+            Ok((contract, _)) => assert_at_peer(&contract),
+            Err(findings) => {
+                prop_assert!(findings.iter().any(|finding| finding.severity == Severity::Error));
+                let lines = text.lines().count() as u32 + 1;
+                prop_assert!(findings.iter().all(|finding| (1..=lines).contains(&finding.line)), "{:#?}", findings);
+            }
+        }
+    }
+}
