@@ -1,5 +1,8 @@
 //! A first contract from a look at a file: all but what only people can know, which stands as TODO.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write;
 
 use chrono::NaiveDateTime;
@@ -275,7 +278,7 @@ fn write_terms(text: &mut String, columns: &[Draft<'_>]) -> std::fmt::Result {
     if measures.peek().is_some() {
         writeln!(
             text,
-            "    measures:                        # valid ranges are what was seen, rounded outward"
+            "    measures:                        # write each unit; ranges are what was seen, rounded outward"
         )?;
     }
     for Draft { name, column, .. } in measures {

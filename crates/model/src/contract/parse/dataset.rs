@@ -1,20 +1,17 @@
 //! `civicmesh.dataset`: how the department's own files are read.
 
-use chrono::format::{Fixed, Item, Numeric, StrftimeItems};
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
-
 use super::super::REJECT_SHARE_MAX_DEFAULT;
 use super::super::dataset::{
     ColumnRef, Contributor, Dataset, Derived, FileFormat, InputColumn, InputKind, Lookup,
-    RejectLimit, TimeSpec, UnknownCode,
+    RejectLimit, UnknownCode,
 };
 use super::super::finding::Findings;
 use super::super::terms::OnInvalid;
 use super::reader::{Fields, Value};
 use super::schema::check_name;
-use super::terms::{ON_INVALID, civil};
+use super::terms::ON_INVALID;
+use super::time;
 use crate::names::ProductId;
-use crate::time::Span;
 
 /// Most columns of each kind in a dataset.
 const DATASET_COLUMNS_MAX: usize = 512;
@@ -51,7 +48,7 @@ pub(super) fn read(
     let example = "{column: pickup, zone: Europe/Copenhagen}";
     let time = fields
         .need("time", findings, example)
-        .and_then(|value| read_time(&value, findings));
+        .and_then(|value| time::read(&value, findings));
     let header = format.is_none_or(|format| format.header);
     let example = "{pickup: timestamp, distance: number}";
     let columns = fields.need("columns", findings, example);
@@ -171,86 +168,6 @@ fn read_format(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<FileF
     })
 }
 
-fn read_time(value: &Value<'_>, findings: &mut Findings) -> Option<TimeSpec> {
-    let mut fields = value.fields(findings)?;
-    let column = fields
-        .need("column", findings, "...")
-        .and_then(|value| value.text(findings));
-    let format = match fields.take("format") {
-        Some(value) => read_time_format(&value, findings)
-            .map(|(format, resolution)| (Some(format), resolution)),
-        None => Some((None, Span::ZERO)),
-    };
-    let zone = fields
-        .need("zone", findings, "Europe/Copenhagen")
-        .and_then(|value| value.parsed(findings, ""));
-    let mut instant = |key| match fields.take(key) {
-        Some(value) => civil(&value, findings).map(Some),
-        None => Some(None),
-    };
-    let (valid_from, valid_until) = (instant("from"), instant("until"));
-    let resolution = match fields.take("resolution") {
-        Some(value) => value.parsed(findings, "").map(Some),
-        None => Some(None),
-    };
-    fields.finish(findings);
-    if let (Some(Some(from)), Some(Some(until))) = (valid_from, valid_until)
-        && until <= from
-    {
-        value.error(findings, "`until` is not after `from`", "");
-        return None;
-    }
-    let (format, written) = format?;
-    Some(TimeSpec {
-        column: column?.to_owned(),
-        format,
-        zone: zone?,
-        valid_from: valid_from?,
-        valid_until: valid_until?,
-        resolution: resolution?.unwrap_or(written),
-    })
-}
-
-/// A time format that reads back what it writes, with the stretch that a time so written stands for.
-fn read_time_format(value: &Value<'_>, findings: &mut Findings) -> Option<(String, Span)> {
-    let format = value.text(findings)?;
-    let items: Vec<Item<'_>> = StrftimeItems::new(format).collect();
-    let sample = NaiveDate::from_ymd_opt(2021, 11, 25)
-        .and_then(|day| day.and_hms_micro_opt(14, 5, 9, 250_000));
-    let sample = sample.expect("a day of the calendar").and_utc();
-    if !items.contains(&Item::Error) {
-        let written = sample.format_with_items(items.iter()).to_string();
-        let has_clock = items.iter().any(is_clock);
-        if !has_clock && NaiveDate::parse_from_str(&written, format).is_ok() {
-            return Some((format.to_owned(), Span::DAY));
-        }
-        let read = NaiveDateTime::parse_from_str(&written, format).is_ok();
-        if has_clock && (read || DateTime::parse_from_str(&written, format).is_ok()) {
-            return Some((format.to_owned(), Span::ZERO));
-        }
-    }
-    let mend = "write it as in \"%Y-%m-%d %H:%M:%S\", \"%d/%m/%Y %I:%M %p\" or \"%Y-%m-%d\"";
-    value.error(findings, format!("no time can be read by `{format}`"), mend);
-    None
-}
-
-fn is_clock(item: &Item<'_>) -> bool {
-    match item {
-        Item::Numeric(part, _) => {
-            matches!(
-                part,
-                Numeric::Hour
-                    | Numeric::Hour12
-                    | Numeric::Minute
-                    | Numeric::Second
-                    | Numeric::Timestamp
-            )
-        }
-        Item::Fixed(part) => matches!(part, Fixed::RFC2822 | Fixed::RFC3339),
-        _ => false,
-    }
-}
-
 fn read_column(
     name: &str,
     value: &Value<'_>,
@@ -281,7 +198,7 @@ fn read_column(
             value.error(findings, "only a timestamp has a format", "");
             None
         }
-        Some(value) => read_time_format(&value, findings).map(|(format, _)| Some(format)),
+        Some(value) => time::read_format(&value, findings).map(|(format, _)| Some(format)),
         None => Some(None),
     };
     let missing = fields

@@ -8,7 +8,8 @@ mod schema;
 mod standard;
 mod terms;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
+mod time;
 mod tree;
 
 use self::document::{DATASET, SHA256, TERMS};

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
-
 use super::super::finding::Findings;
 use super::super::terms::{
     Audience, Coverage, EmptyWindows, Measure, Method, OnInvalid, Retention, Statistic,
@@ -11,6 +9,7 @@ use super::super::terms::{
 use super::super::{IDLE_AFTER_DEFAULT, K_MIN};
 use super::reader::{Value, join};
 use super::schema::{NumericColumn, Schema};
+use super::time::civil;
 use crate::grain::Grain;
 use crate::number::{DECIMALS_MAX, parse_half_even};
 use crate::time::Span;
@@ -148,34 +147,6 @@ fn read_windows(value: &Value<'_>, findings: &mut Findings) -> Option<Windows> {
         lateness: lateness?,
         idle_after: idle_after?,
     })
-}
-
-/// A civil date, or date and time.
-pub(super) fn civil(value: &Value<'_>, findings: &mut Findings) -> Option<NaiveDateTime> {
-    let text = value.text(findings)?;
-    let time = || {
-        let formats = [
-            "%Y-%m-%dT%H:%M:%S",
-            "%Y-%m-%dT%H:%M",
-            "%Y-%m-%d %H:%M:%S",
-            "%Y-%m-%d %H:%M",
-        ];
-        formats
-            .iter()
-            .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-    };
-    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d")
-        .ok()
-        .map(|date| date.and_time(NaiveTime::MIN));
-    let civil = date.or_else(time);
-    if civil.is_none() {
-        value.error(
-            findings,
-            format!("`{text}` is not a date"),
-            "write it as in 2024-03-31 or 2024-03-31T06:00",
-        );
-    }
-    civil
 }
 
 fn read_method(value: &Value<'_>, findings: &mut Findings) -> (Option<MethodKind>, Option<Method>) {

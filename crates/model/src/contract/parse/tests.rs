@@ -2,7 +2,6 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::super::draft::{Sample, SampleColumn, draft};
 use super::super::*;
 use super::{Findings, document, tree};
 
@@ -10,7 +9,7 @@ use super::{Findings, document, tree};
 const TAXI: &str = include_str!("../../../../../deploy/demo/traffic/taxi.yaml");
 const WEATHER: &str = include_str!("../../../../../deploy/demo/weather/daily.yaml");
 
-fn contract(text: &str) -> Contract {
+pub(in super::super) fn contract(text: &str) -> Contract {
     Contract::parse(text, "x.yaml")
         .unwrap_or_else(|findings| panic!("{findings:#?}"))
         .0
@@ -109,7 +108,7 @@ fn every_contract_in_deploy_is_valid_without_a_warning() {
 }
 
 /// A peer reads the same contract from the public document, without the dataset.
-fn assert_at_peer(contract: &Contract) {
+pub(in super::super) fn assert_at_peer(contract: &Contract) {
     let peer = Contract::from_public(contract.public_document()).unwrap();
     assert_eq!(
         peer,
@@ -586,187 +585,6 @@ fn a_contract_that_would_change_the_meaning_of_released_windows_breaks() {
     );
 }
 
-fn sample_column(header: &str, kind: InputKind) -> SampleColumn {
-    SampleColumn {
-        header: header.to_owned(),
-        kind,
-        format: None,
-        date_only: false,
-        decimals: 0,
-        min: None,
-        max: None,
-        first: None,
-        last: None,
-        distinct: 5,
-        empty: 0,
-    }
-}
-
-fn sample() -> Sample {
-    let first =
-        chrono::NaiveDate::from_ymd_opt(2024, 3, 1).and_then(|day| day.and_hms_opt(7, 30, 0));
-    let number = |header, min, max, decimals| SampleColumn {
-        min: Some(min),
-        max: Some(max),
-        decimals,
-        ..sample_column(header, InputKind::Number)
-    };
-    Sample {
-        file: "bikes\n.csv".to_owned(),
-        rows: 100,
-        header: true,
-        delimiter: b';',
-        columns: vec![
-            SampleColumn {
-                format: Some("%d/%m/%Y %H:%M".to_owned()),
-                first,
-                ..sample_column("Counted at", InputKind::Timestamp)
-            },
-            sample_column("District", InputKind::Text),
-            SampleColumn {
-                distinct: 90_000,
-                ..sample_column("Comment: \"free\"", InputKind::Text)
-            },
-            SampleColumn {
-                min: Some(3.0),
-                max: Some(412.0),
-                ..sample_column("bikes", InputKind::Integer)
-            },
-            number("airTemp", -3.7, 21.25, 2),
-            number("1st %", 0.0, 0.0, 1),
-            number("lat", 55.0, 56.0, 6),
-            sample_column("group", InputKind::Boolean),
-            sample_column("", InputKind::Text),
-            sample_column("District", InputKind::Text),
-        ],
-    }
-}
-
-#[test]
-fn a_draft_is_complete_but_for_what_only_people_know() {
-    let (domain, product) = ("bikes".parse().unwrap(), "counts".parse().unwrap());
-    let text = draft(&sample(), &domain, &product);
-    let todo: Vec<String> = Contract::parse(&text, "x.yaml")
-        .unwrap_err()
-        .into_iter()
-        .map(|f| f.key)
-        .collect();
-    assert_eq!(
-        todo,
-        [
-            "description.purpose",
-            "civicmesh.terms.disclosure.method",
-            "civicmesh.terms.disclosure.approver",
-            "civicmesh.terms.audience",
-            "civicmesh.dataset.time.zone",
-        ],
-        "{text}"
-    );
-    let filled = text
-        .replace("purpose: TODO", "purpose: Plan cycle lanes")
-        .replace("approver: TODO", "approver: Head of traffic")
-        .replace("audience: TODO", "audience: [health]")
-        .replace("zone: TODO", "zone: Europe/Copenhagen");
-    let open = filled
-        .replace("method: TODO", "method: open")
-        .replace("# reason: ...", "reason: counters see no person");
-    let drafted = contract(&open);
-    assert_eq!(drafted.status, Status::Draft);
-    assert_eq!(drafted.coverage.start.to_string(), "2024-03-01 00:00:00");
-    let names: Vec<&str> = drafted
-        .dimensions
-        .iter()
-        .map(|dimension| dimension.name.as_str())
-        .collect();
-    assert_eq!(names, ["district", "group_", "column_9", "district_10"]);
-    let measures: Vec<_> = drafted
-        .measures
-        .iter()
-        .map(|m| (m.name.as_str(), m.decimals, m.min, m.max))
-        .collect();
-    assert_eq!(
-        measures,
-        [
-            ("bikes", 0, Some(0), Some(500)),
-            ("air_temp", 2, Some(-400), Some(3000)),
-            ("c_1st", 1, Some(0), Some(10)),
-        ]
-    );
-    let dataset = drafted.dataset.as_ref().unwrap();
-    assert_eq!(
-        dataset.column("comment_free").unwrap().from,
-        ColumnRef::Header("Comment: \"free\"".to_owned())
-    );
-    let places = ["column_9", "district_10"].map(|name| dataset.column(name).unwrap().from.clone());
-    assert_eq!(places, [ColumnRef::Position(9), ColumnRef::Position(10)]);
-    assert_eq!(
-        (dataset.format.delimiter, dataset.columns.len()),
-        (b';', 10)
-    );
-    assert_at_peer(&drafted);
-    let threshold = filled
-        .replace("method: TODO", "method: threshold")
-        .replace("# k: 10", "k: 10");
-    assert_eq!(Contract::parse(&threshold, "x.yaml").unwrap_err().len(), 1);
-    contract(&threshold.replace("# contributor: row", "contributor: row"));
-}
-
-#[test]
-fn a_draft_of_a_file_of_days_without_a_header_has_windows_of_a_day() {
-    let mut sample = sample();
-    (sample.header, sample.delimiter) = (false, b'\t');
-    (sample.columns[0].date_only, sample.columns[0].format) = (true, Some("%Y-%m-%d".to_owned()));
-    let clock = Some("%H:%M %d.%m.%Y".to_owned());
-    sample.columns.push(SampleColumn {
-        format: clock.clone(),
-        ..sample_column("", InputKind::Timestamp)
-    });
-    sample
-        .columns
-        .iter_mut()
-        .for_each(|column| column.header.clear());
-    let drafted = contract(&filled(&sample));
-    assert_eq!(drafted.grain, Grain::Day);
-    let dataset = drafted.dataset.unwrap();
-    let last = dataset.columns.last().unwrap();
-    assert_eq!(
-        (last.name.as_str(), &last.from),
-        ("column_11", &ColumnRef::Position(11))
-    );
-    assert_eq!(last.format, clock);
-    assert_eq!(
-        (dataset.format.delimiter, dataset.time.resolution),
-        (b'\t', Span::DAY)
-    );
-}
-
-/// A contract drafted with the first column as its time, filled in by someone who knows nothing of it.
-fn filled(sample: &Sample) -> String {
-    let text = draft(sample, &"a".parse().unwrap(), &"b".parse().unwrap());
-    let text = text
-        .replace("method: TODO", "method: open\n      reason: none")
-        .replace("zone: TODO", "zone: UTC");
-    text.replace("audience: TODO", "audience: city")
-        .replace("TODO", "x")
-}
-
-fn any_column() -> impl Strategy<Value = SampleColumn> {
-    let kind = proptest::sample::select(InputKind::ALL.as_slice());
-    let header = prop_oneof![any::<String>(), "[a-z_ %#:{}\\[\\]\"'A-Z0-9]{0,50}"];
-    (header, kind, 0..12_u8, any::<f64>(), -1e6..1e6, 0..1000_u64).prop_map(
-        |(header, kind, decimals, min, max, distinct)| {
-            let (min, max) = (Some(min), Some(max));
-            SampleColumn {
-                decimals,
-                min,
-                max,
-                distinct,
-                ..sample_column(&header, kind)
-            }
-        },
-    )
-}
-
 /// JSON as the canonical text has it.
 fn json() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
@@ -786,13 +604,6 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 }
 
 proptest! {
-    #[test]
-    fn a_draft_of_any_file_can_be_filled_in(columns in proptest::collection::vec(any_column(), 0..70), header: bool) {
-        let time = sample().columns[0].clone();
-        let columns = [time].into_iter().chain(columns).collect();
-        contract(&filled(&Sample { columns, header, ..sample() }));
-    }
-
     #[test]
     fn canonical_text_reads_back_to_itself(value in json()) {
         let text = value.to_string();
