@@ -3,12 +3,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write;
-
 use chrono::NaiveDateTime;
 
 use super::dataset::InputKind;
-use super::parse::{ODCS_VERSION, PRODUCT_COLUMNS_MAX};
+use super::parse::{ODCS_VERSION, PRODUCT_COLUMNS_MAX, TODO};
 use crate::names::{DomainName, ProductName};
 use crate::number::{DECIMALS_MAX, DIGITS_MAX};
 
@@ -77,12 +75,9 @@ enum Part {
 /// Writes a contract for a file's columns. It is refused until every TODO is filled in.
 pub fn draft(sample: &Sample, domain: &DomainName, product: &ProductName) -> String {
     let columns = drafts(sample);
-    let mut text = String::new();
-    write_top(&mut text, sample, domain, product).expect("a String takes all");
-    write_schema(&mut text, &columns, product).expect("a String takes all");
-    write_terms(&mut text, &columns).expect("a String takes all");
-    write_dataset(&mut text, sample, &columns, product).expect("a String takes all");
-    text
+    let top = top(sample, domain, product);
+    let (schema, terms) = (schema(&columns, product), terms(&columns));
+    format!("{top}{schema}{terms}{}", dataset(sample, &columns, product))
 }
 
 fn drafts(sample: &Sample) -> Vec<Draft<'_>> {
@@ -166,151 +161,105 @@ fn column_name(header: &str, position: usize, earlier: &[Draft<'_>]) -> String {
     name
 }
 
-fn write_top(
-    text: &mut String,
-    sample: &Sample,
-    domain: &DomainName,
-    product: &ProductName,
-) -> std::fmt::Result {
+fn top(sample: &Sample, domain: &DomainName, product: &ProductName) -> String {
     let Sample { file, rows, .. } = sample;
     let file = file.replace(char::is_control, " ");
-    writeln!(
-        text,
-        "# Drafted from {rows} rows of {file}. Fill in every TODO, then: civicmesh contract check FILE"
-    )?;
-    writeln!(text, "apiVersion: {ODCS_VERSION}")?;
-    writeln!(text, "kind: DataContract")?;
-    writeln!(text, "id: {domain}.{product}")?;
-    writeln!(text, "version: 1.0.0")?;
-    writeln!(
-        text,
-        "status: draft                        # takes observations in, releases nothing; `active` releases"
-    )?;
-    writeln!(
-        text,
-        "description: {{purpose: TODO}}         # what the product may be used for, in one sentence"
+    format!(
+        "\
+# Drafted from {rows} rows of {file}. Fill in every TODO, then: civicmesh contract check FILE
+apiVersion: {ODCS_VERSION}
+kind: DataContract
+id: {domain}.{product}
+version: 1.0.0
+status: draft                        # takes observations in, releases nothing; `active` releases
+description: {{purpose: TODO}}         # what the product may be used for, in one sentence
+"
     )
 }
 
-fn write_schema(
-    text: &mut String,
-    columns: &[Draft<'_>],
-    product: &ProductName,
-) -> std::fmt::Result {
-    writeln!(
-        text,
-        "schema:                              # what peers see: the start of the window, dimensions, measures"
-    )?;
-    writeln!(text, "- name: {product}")?;
-    writeln!(text, "  properties:")?;
-    writeln!(
-        text,
-        "  - {{name: {}, logicalType: timestamp}}",
-        time_name(columns)
-    )?;
-    for Draft { name, column, .. } in columns
-        .iter()
-        .filter(|column| column.part == Part::Dimension)
-    {
-        writeln!(
-            text,
-            "  - {{name: {name}, logicalType: string}}   # {} values seen",
-            column.distinct
-        )?;
+fn schema(columns: &[Draft<'_>], product: &ProductName) -> String {
+    let time = time_name(columns);
+    let mut text = format!(
+        "\
+schema:                              # what peers see: the start of the window, dimensions, measures
+- name: {product}
+  properties:
+  - {{name: {time}, logicalType: timestamp}}
+"
+    );
+    for Draft { name, column, .. } in of(columns, Part::Dimension) {
+        let seen = format!("# {} values seen", column.distinct);
+        text += &format!("  - {{name: {name}, logicalType: string}}   {seen}\n");
     }
-    for Draft { name, column, .. } in columns.iter().filter(|column| column.part == Part::Measure) {
+    for Draft { name, column, .. } in of(columns, Part::Measure) {
         let kind = if column.decimals == 0 {
             "integer"
         } else {
             "number"
         };
-        writeln!(text, "  - {{name: {name}, logicalType: {kind}}}")?;
+        text += &format!("  - {{name: {name}, logicalType: {kind}}}\n");
     }
-    Ok(())
+    text
+}
+
+fn of<'d, 's>(columns: &'d [Draft<'s>], part: Part) -> impl Iterator<Item = &'d Draft<'s>> {
+    columns.iter().filter(move |column| column.part == part)
 }
 
 /// The product's time column: `time`, unless another of its columns has that name.
 fn time_name(columns: &[Draft<'_>]) -> &'static str {
-    let shown = |column: &Draft<'_>| matches!(column.part, Part::Dimension | Part::Measure);
-    let taken = columns
-        .iter()
-        .any(|column| column.name == "time" && shown(column));
-    if taken { "window_start" } else { "time" }
+    let mut shown = of(columns, Part::Dimension).chain(of(columns, Part::Measure));
+    if shown.any(|column| column.name == "time") {
+        "window_start"
+    } else {
+        "time"
+    }
 }
 
-fn write_terms(text: &mut String, columns: &[Draft<'_>]) -> std::fmt::Result {
-    let time = columns
-        .iter()
-        .find(|column| column.part == Part::Time)
-        .map(|draft| draft.column);
+fn terms(columns: &[Draft<'_>]) -> String {
+    let time = of(columns, Part::Time).next().map(|draft| draft.column);
     let grain = if time.is_some_and(|time| time.date_only) {
         "1 day"
     } else {
         "1 hour"
     };
-    let start = time
-        .and_then(|time| time.first)
-        .map_or("TODO".to_owned(), |first| first.date().to_string());
-    writeln!(text, "customProperties:")?;
-    writeln!(text, "- property: civicmesh.terms          # public")?;
-    writeln!(text, "  value:")?;
-    writeln!(
-        text,
-        "    windows:                         # in the city's zone"
-    )?;
-    writeln!(
-        text,
-        "      grain: {grain:<23} # 5 minutes, 1 hour, 1 day, 1 week, 1 month ..."
-    )?;
-    writeln!(text, "      start: {start:<23} # `end:` where it ends")?;
-    writeln!(
-        text,
-        "      empty: missing                 # a window without rows is a gap; `zero` where it means that nothing happened"
-    )?;
-    writeln!(
-        text,
-        "      lateness: 1 day                # how late a row may come and still count"
-    )?;
-    let mut measures = columns
-        .iter()
-        .filter(|column| column.part == Part::Measure)
-        .peekable();
-    if measures.peek().is_some() {
-        writeln!(
-            text,
-            "    measures:                        # write each unit; ranges are what was seen, rounded outward"
-        )?;
-    }
-    for Draft { name, column, .. } in measures {
+    let start = time.and_then(|time| time.first);
+    let start = start.map_or("TODO".to_owned(), |first| first.date().to_string());
+    let measures = measures(columns);
+    format!(
+        "\
+customProperties:
+- property: civicmesh.terms          # public
+  value:
+    windows:                         # in the city's zone
+      grain: {grain:<23} # 5 minutes, 1 hour, 1 day, 1 week, 1 month ...
+      start: {start:<23} # `end:` where it ends
+      empty: missing                 # a window without rows is a gap; `zero` where it means that nothing happened
+      lateness: 1 day                # how late a row may come and still count
+{measures}    disclosure:
+      method: TODO                   # threshold: rows are about people; open: they are about no person
+      approver: TODO                 # who decided so
+      # k: 10                        # with threshold: least contributors in a published cell
+      # reason: ...                  # with open: why no person can be concerned
+    audience: TODO                   # city, or a list of domains
+    retention: {{raw: 90 days, releases: 5 years}}
+"
+    )
+}
+
+fn measures(columns: &[Draft<'_>]) -> String {
+    let mut text = String::new();
+    for Draft { name, column, .. } in of(columns, Part::Measure) {
+        if text.is_empty() {
+            text += "    measures:                        # write each unit; ranges are what was seen, rounded outward\n";
+        }
         let (min, max) = outward(column);
         let decimals = column.decimals;
-        writeln!(
-            text,
-            "      {name}: {{unit: \"1\", decimals: {decimals}, min: {min}, max: {max}}}"
-        )?;
+        text += &format!(
+            "      {name}: {{unit: \"1\", decimals: {decimals}, min: {min}, max: {max}}}\n"
+        );
     }
-    writeln!(text, "    disclosure:")?;
-    writeln!(
-        text,
-        "      method: TODO                   # threshold: rows are about people; open: they are about no person"
-    )?;
-    writeln!(
-        text,
-        "      approver: TODO                 # who decided so"
-    )?;
-    writeln!(
-        text,
-        "      # k: 10                        # with threshold: least contributors in a published cell"
-    )?;
-    writeln!(
-        text,
-        "      # reason: ...                  # with open: why no person can be concerned"
-    )?;
-    writeln!(
-        text,
-        "    audience: TODO                   # city, or a list of domains"
-    )?;
-    writeln!(text, "    retention: {{raw: 90 days, releases: 5 years}}")
+    text
 }
 
 /// The range seen, rounded outward to one digit, so that the extremes of the file stay at home.
@@ -328,88 +277,66 @@ fn outward(column: &SampleColumn) -> (String, String) {
     (min.to_string(), max.to_string())
 }
 
-fn write_dataset(
-    text: &mut String,
-    sample: &Sample,
-    columns: &[Draft<'_>],
-    product: &ProductName,
-) -> std::fmt::Result {
-    writeln!(
-        text,
-        "- property: civicmesh.dataset        # private: peers see its hash only"
-    )?;
-    writeln!(text, "  value:")?;
-    writeln!(
-        text,
-        "    name: {product:<26} # for `civicmesh ingest --dataset`"
-    )?;
+fn dataset(sample: &Sample, columns: &[Draft<'_>], product: &ProductName) -> String {
+    let mut layout = String::new();
     if !sample.header || sample.delimiter != b',' {
         let delimiter = match sample.delimiter {
             b'\t' => "tab".to_owned(),
-            byte => format!("{:?}", char::from(byte)),
+            byte => yaml(&char::from(byte).to_string()),
         };
-        writeln!(
-            text,
-            "    format: {{header: {}, delimiter: {delimiter}}}",
-            sample.header
-        )?;
+        let header = sample.header;
+        layout = format!("    format: {{header: {header}, delimiter: {delimiter}}}\n");
     }
-    let time = columns.iter().find(|column| column.part == Part::Time);
-    let column = time.map_or("TODO", |time| &time.name);
-    let format = time.and_then(|time| time.column.format.as_ref());
-    let format = format.map_or(String::new(), |format| {
-        format!(", format: {}", yaml(format))
-    });
-    writeln!(
-        text,
-        "    time: {{column: {column}{format}, zone: TODO}}   # the zone in which the file's times are meant"
-    )?;
-    writeln!(
-        text,
-        "    columns:                         # leave out what is not used"
-    )?;
-    for Draft {
+    let time = of(columns, Part::Time).next();
+    let mut place = format!("column: {}", time.map_or(TODO, |time| &time.name));
+    if let Some(format) = time.and_then(|time| time.column.format.as_ref()) {
+        place += &format!(", format: {}", yaml(format));
+    }
+    let inputs: String = columns
+        .iter()
+        .map(|column| input(column, columns, sample.header))
+        .collect();
+    format!(
+        "\
+- property: civicmesh.dataset        # private: peers see its hash only
+  value:
+    name: {product:<26} # for `civicmesh ingest --dataset`
+{layout}    time: {{{place}, zone: TODO}}   # the zone in which the file's times are meant
+    columns:                         # leave out what is not used
+{inputs}    # contributor: row               # with threshold, who stands behind a row: row, {{column: NAME}} or {{count: NAME}}
+    # key: [...]                     # columns that name a row, if rows can come twice or be corrected
+    # filter: \"...\"                  # SQL; rows for which it is not true are left out
+"
+    )
+}
+
+/// The line of an input column.
+fn input(draft: &Draft<'_>, columns: &[Draft<'_>], header: bool) -> String {
+    let Draft {
         name,
         position,
+        part,
         column,
-        ..
-    } in columns
-    {
-        let mut fields = vec![format!("type: {}", column.kind.as_str())];
-        let repeated = columns
-            .iter()
-            .filter(|other| other.column.header == column.header)
-            .count()
-            > 1;
-        if !sample.header || column.header.trim().is_empty() || repeated {
-            fields.push(format!("at: {position}"));
-        } else if *name != column.header {
-            fields.push(format!("from: {}", yaml(&column.header)));
-        }
-        if let Some(format) = column
-            .format
-            .as_ref()
-            .filter(|_| time.is_some_and(|time| time.name != *name))
-        {
-            fields.push(format!("format: {}", yaml(format)));
-        }
-        match fields.as_slice() {
-            [_] => writeln!(text, "      {name}: {}", column.kind.as_str())?,
-            _ => writeln!(text, "      {name}: {{{}}}", fields.join(", "))?,
-        }
+    } = draft;
+    let kind = column.kind.as_str();
+    let same = columns
+        .iter()
+        .filter(|other| other.column.header == column.header)
+        .count();
+    let mut fields = format!("type: {kind}");
+    if !header || column.header.trim().is_empty() || same > 1 {
+        fields += &format!(", at: {position}");
+    } else if *name != column.header {
+        fields += &format!(", from: {}", yaml(&column.header));
     }
-    writeln!(
-        text,
-        "    # contributor: row               # with threshold, who stands behind a row: row, {{column: NAME}} or {{count: NAME}}"
-    )?;
-    writeln!(
-        text,
-        "    # key: [...]                     # columns that name a row, if rows can come twice or be corrected"
-    )?;
-    writeln!(
-        text,
-        "    # filter: \"...\"                  # SQL; rows for which it is not true are left out"
-    )
+    if let Some(format) = column.format.as_ref().filter(|_| *part != Part::Time) {
+        fields += &format!(", format: {}", yaml(format));
+    }
+    if fields.contains(',') {
+        format!("      {name}: {{{fields}}}\n")
+    } else {
+        format!("      {name}: {kind}\n")
+    }
 }
 
 /// A text in YAML's double quotes, which JSON's are.

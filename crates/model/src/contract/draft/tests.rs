@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
-use super::super::parse::tests::{assert_at_peer, contract};
-use super::super::*;
 use super::{Sample, SampleColumn, draft};
+use crate::contract::parse::tests::{assert_at_peer, contract};
+use crate::contract::*;
 
 fn sample_column(header: &str, kind: InputKind) -> SampleColumn {
     SampleColumn {

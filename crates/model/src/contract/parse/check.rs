@@ -1,13 +1,13 @@
 //! What no single value shows: whether the parts of a contract fit each other.
 
-use super::super::dataset::{Contributor, Dataset, InputKind};
-use super::super::finding::Findings;
-use super::super::terms::Method;
 use super::document::{DATASET, TERMS};
 use super::reader::{did_you_mean, join};
 use super::schema::Schema;
 use super::terms::Terms;
 use super::tree::Node;
+use crate::contract::dataset::{Contributor, Dataset, InputKind};
+use crate::contract::finding::Findings;
+use crate::contract::terms::Method;
 use crate::grain::Grain;
 use crate::time::Span;
 
@@ -167,6 +167,26 @@ pub(super) fn check_dataset(
             "",
         );
     }
+    check_kinds(dataset, node, schema, findings);
+    let (Contributor::Column(name) | Contributor::Count(name)) = &dataset.contributor else {
+        return;
+    };
+    if !dataset.has_column(name) {
+        section.error(
+            findings,
+            &["contributor"],
+            format!("the dataset has no column `{name}`"),
+            "",
+        );
+    }
+}
+
+/// Whether what the product and the contributor are made of can be that.
+fn check_kinds(dataset: &Dataset, node: &Node, schema: &Schema, findings: &mut Findings) {
+    let section = Section {
+        node,
+        name: DATASET,
+    };
     for (name, kinds, wanted) in wanted_kinds(dataset, schema) {
         if dataset
             .kind(name)
@@ -183,17 +203,6 @@ pub(super) fn check_dataset(
                 mend,
             );
         }
-    }
-    let (Contributor::Column(name) | Contributor::Count(name)) = &dataset.contributor else {
-        return;
-    };
-    if !dataset.has_column(name) {
-        section.error(
-            findings,
-            &["contributor"],
-            format!("the dataset has no column `{name}`"),
-            "",
-        );
     }
 }
 

@@ -1,16 +1,16 @@
 //! `civicmesh.dataset`: how the department's own files are read.
 
-use super::super::REJECT_SHARE_MAX_DEFAULT;
-use super::super::dataset::{
-    ColumnRef, Contributor, Dataset, Derived, FileFormat, InputColumn, InputKind, Lookup,
-    RejectLimit, UnknownCode,
-};
-use super::super::finding::Findings;
-use super::super::terms::OnInvalid;
 use super::reader::{Fields, Value};
 use super::schema::check_name;
 use super::terms::ON_INVALID;
 use super::time;
+use crate::contract::REJECT_SHARE_MAX_DEFAULT;
+use crate::contract::dataset::{
+    ColumnRef, Contributor, Dataset, Derived, FileFormat, InputColumn, InputKind, Lookup,
+    RejectLimit, UnknownCode,
+};
+use crate::contract::finding::Findings;
+use crate::contract::terms::OnInvalid;
 use crate::names::ProductId;
 
 /// Most columns of each kind in a dataset.

@@ -20,6 +20,7 @@ use super::{Audience, Contract, Dataset, Status};
 use crate::hash::Hash32;
 use crate::names::ProductId;
 
+pub(super) use self::reader::TODO;
 pub(super) use self::schema::{PRODUCT_COLUMNS_MAX, is_reserved};
 pub use self::standard::ODCS_VERSION;
 pub use self::tree::CONTRACT_BYTES_MAX;

@@ -3,11 +3,11 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use super::super::finding::Findings;
 use super::tree::{Entry, Kind, Node};
+use crate::contract::finding::Findings;
 
 /// What a scalar begins with that a person still has to write.
-pub(super) const TODO: &str = "TODO";
+pub(in crate::contract) const TODO: &str = "TODO";
 /// Least likeness, of 1, at which an unknown word is taken for a misspelt one.
 const LIKENESS_MIN: f64 = 0.7;
 

@@ -1,13 +1,13 @@
 //! The `schema` section: the product's columns as clients see them.
 
-use super::super::finding::Findings;
-use super::super::terms::Dimension;
 use super::reader::{Fields, Value, join};
 use super::tree::Node;
+use crate::contract::finding::Findings;
+use crate::contract::terms::Dimension;
 use crate::names::ProductId;
 
 /// Most dimensions and measures of a product.
-pub(in super::super) const PRODUCT_COLUMNS_MAX: usize = 64;
+pub(in crate::contract) const PRODUCT_COLUMNS_MAX: usize = 64;
 
 /// Words that SQL keeps for itself: a column of this name would have to be quoted in every query.
 const RESERVED: &[&str] = &[
@@ -260,6 +260,6 @@ pub(super) fn check_name(name: &str, line: u32, key: &str, findings: &mut Findin
 }
 
 /// Whether a name is a word of SQL.
-pub(in super::super) fn is_reserved(name: &str) -> bool {
+pub(in crate::contract) fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name)
 }

@@ -1,8 +1,8 @@
 //! The Open Data Contract Standard's own keys: which exist, and where none may be added (its JSON Schema, v3.1.0).
 
-use super::super::finding::Findings;
 use super::reader::{join, unknown_key};
 use super::tree::Node;
+use crate::contract::finding::Findings;
 
 /// The version of the standard that contracts are written in.
 pub const ODCS_VERSION: &str = "v3.1.0";

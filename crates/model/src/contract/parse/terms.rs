@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::super::finding::Findings;
-use super::super::terms::{
-    Audience, Coverage, EmptyWindows, Measure, Method, OnInvalid, Retention, Statistic,
-};
-use super::super::{IDLE_AFTER_DEFAULT, K_MIN};
 use super::reader::{Value, join};
 use super::schema::{NumericColumn, Schema};
 use super::time::civil;
+use crate::contract::finding::Findings;
+use crate::contract::terms::{
+    Audience, Coverage, EmptyWindows, Measure, Method, OnInvalid, Retention, Statistic,
+};
+use crate::contract::{IDLE_AFTER_DEFAULT, K_MIN};
 use crate::grain::Grain;
 use crate::number::{DECIMALS_MAX, parse_half_even};
 use crate::time::Span;

@@ -2,14 +2,14 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::super::*;
 use super::{Findings, document, tree};
+use crate::contract::*;
 
 /// A threshold contract that uses every section.
 const TAXI: &str = include_str!("../../../../../deploy/demo/traffic/taxi.yaml");
 const WEATHER: &str = include_str!("../../../../../deploy/demo/weather/daily.yaml");
 
-pub(in super::super) fn contract(text: &str) -> Contract {
+pub(in crate::contract) fn contract(text: &str) -> Contract {
     Contract::parse(text, "x.yaml")
         .unwrap_or_else(|findings| panic!("{findings:#?}"))
         .0
@@ -108,7 +108,7 @@ fn every_contract_in_deploy_is_valid_without_a_warning() {
 }
 
 /// A peer reads the same contract from the public document, without the dataset.
-pub(in super::super) fn assert_at_peer(contract: &Contract) {
+pub(in crate::contract) fn assert_at_peer(contract: &Contract) {
     let peer = Contract::from_public(contract.public_document()).unwrap();
     assert_eq!(
         peer,

@@ -3,9 +3,9 @@
 use chrono::format::{Fixed, Item, Numeric, StrftimeItems};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 
-use super::super::dataset::TimeSpec;
-use super::super::finding::Findings;
 use super::reader::Value;
+use crate::contract::dataset::TimeSpec;
+use crate::contract::finding::Findings;
 use crate::time::Span;
 
 /// Reads where a row's event time stands and how it is written.

@@ -2,7 +2,7 @@
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::super::finding::Findings;
+use crate::contract::finding::Findings;
 
 /// Largest contract read.
 pub const CONTRACT_BYTES_MAX: usize = 256 * 1024;
