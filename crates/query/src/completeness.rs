@@ -1,0 +1,110 @@
+//! How complete an answer is, product by product.
+
+use civicmesh_model::names::{DomainName, ProductId};
+use civicmesh_model::release::{MethodTag, ShareBand};
+use civicmesh_model::time::UtcMicros;
+
+/// What a question touches of one product, and what of that is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProductCompleteness {
+    /// The product.
+    pub product: ProductId,
+    /// Its domain.
+    pub owner: DomainName,
+    /// Whether this node owns it.
+    pub own: bool,
+    /// Whether its contract admits this domain (a product that is not granted is not answered at all).
+    pub granted: bool,
+    /// Windows that the contract expects within the question's time: from its start until its end or, while it goes
+    /// on, as far as it is closed; until the question's own bound where that is later and past.
+    pub windows_expected: u64,
+    /// Expected windows that are released.
+    pub windows_present: u64,
+    /// Expected windows in which nothing was observed.
+    pub windows_empty: u64,
+    /// Those of them that the contract calls missing, not zero.
+    pub windows_missing: u64,
+    /// Expected windows that could not be released.
+    pub windows_refused: u64,
+    /// Expected windows that this node does not know to be closed.
+    pub windows_open: u64,
+    /// Expected windows whose releases are past their retention here.
+    pub windows_expired: u64,
+    /// Windows that end by then are closed, as far as this node knows.
+    pub closed_through: Option<UtcMicros>,
+    /// Start of the latest window in the log, be it released, refused or empty.
+    pub newest_window: Option<UtcMicros>,
+    /// When the owner last confirmed its newest head.
+    pub head_confirmed_at: Option<UtcMicros>,
+    /// Time since then, in microseconds.
+    pub head_age_us: Option<i64>,
+    /// Since when the owner cannot be reached.
+    pub unreachable_since: Option<UtcMicros>,
+    /// Published cells that the question touches.
+    pub cells: u64,
+    /// Suppressed cells that it touches.
+    pub cells_suppressed: u64,
+    /// The largest share of observations that a touched window with touched suppressed cells holds back.
+    pub suppressed_share: ShareBand,
+    /// The disclosure method of the contract in force.
+    pub method: MethodTag,
+    /// The version of the contract in force.
+    pub contract_version: String,
+    /// The highest revision of a touched window.
+    pub revision_max: Option<u32>,
+    /// Whether figures from this product are what raw rows would give: nothing touched is suppressed or missing.
+    pub exact: bool,
+    /// What is missing, in plain words; empty when nothing is.
+    pub note: String,
+}
+
+impl ProductCompleteness {
+    /// What is missing, a line each; none when `exact`.
+    pub fn gaps(&self) -> Vec<String> {
+        let windows = |count: u64, what: &str| {
+            (count > 0).then(|| {
+                format!(
+                    "{}: {count} of {} windows {what}",
+                    self.product, self.windows_expected
+                )
+            })
+        };
+        let suppressed = (self.cells_suppressed > 0).then(|| {
+            let cells = self.cells + self.cells_suppressed;
+            format!(
+                "{}: {} of {cells} cells suppressed ({})",
+                self.product,
+                self.cells_suppressed,
+                share(self.suppressed_share)
+            )
+        });
+        [
+            windows(self.windows_open, "not yet closed or not yet here"),
+            windows(self.windows_expired, "past their retention"),
+            windows(self.windows_missing, "without any observation"),
+            windows(self.windows_refused, "refused release"),
+            suppressed,
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Writes down what the other fields say together.
+    pub(crate) fn conclude(mut self) -> Self {
+        let gaps = self.gaps();
+        self.exact = gaps.is_empty();
+        self.note = gaps.join("; ");
+        self
+    }
+}
+
+fn share(band: ShareBand) -> &'static str {
+    match band {
+        ShareBand::None => "no observations",
+        ShareBand::Under1 => "under 1 % of a window's observations",
+        ShareBand::Under5 => "under 5 % of a window's observations",
+        ShareBand::Under20 => "under 20 % of a window's observations",
+        ShareBand::More => "20 % or more of a window's observations",
+    }
+}

@@ -1,0 +1,89 @@
+//! The engine: questions in, answers out, each with how complete it is.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use civicmesh_ledger::Ledger;
+use civicmesh_model::names::DomainName;
+use civicmesh_model::time::{UtcMicros, Zone};
+
+use crate::asking::Asker;
+use crate::completeness::ProductCompleteness;
+use crate::error::QueryError;
+use crate::limits::Limits;
+use crate::shelf::Shelf;
+
+/// The city as the engine sees it from its node.
+#[derive(Clone, Debug)]
+pub struct CityView {
+    /// The city's name: SQL's catalog.
+    pub name: String,
+    /// The city's zone, in which time is told.
+    pub zone: Zone,
+    /// The node's own domain: SQL's default schema.
+    pub domain: DomainName,
+}
+
+/// What the asker wants beside the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueryOptions {
+    /// A gap is an error.
+    pub require_complete: bool,
+}
+
+/// An answer.
+#[derive(Clone)]
+pub struct Answer {
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// Its rows.
+    pub batches: Vec<RecordBatch>,
+    /// How complete it is, by product, in the order of their names.
+    pub completeness: Vec<ProductCompleteness>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rows: usize = self.batches.iter().map(RecordBatch::num_rows).sum();
+        write!(
+            f,
+            "Answer({rows} rows of {} columns)",
+            self.schema.fields().len()
+        )
+    }
+}
+
+/// Answers questions from a ledger.
+pub struct Engine {
+    ledger: Arc<Ledger>,
+    asker: Asker,
+}
+
+impl Engine {
+    /// An engine over the node's ledger.
+    ///
+    /// # Errors
+    /// [`QueryError::Internal`] if DataFusion cannot be set up.
+    pub fn new(ledger: Arc<Ledger>, city: CityView, limits: Limits) -> Result<Self, QueryError> {
+        Ok(Self {
+            ledger,
+            asker: Asker::new(city, limits)?,
+        })
+    }
+
+    /// Answers one question from one snapshot of the ledger; `now` is what `now()` says. Dropping the future ends the
+    /// work.
+    ///
+    /// # Errors
+    /// Why there is no answer; see [`QueryError`].
+    pub async fn query(
+        &self,
+        sql: &str,
+        now: UtcMicros,
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        let shelf = Shelf::Ledger(self.ledger.snapshot());
+        self.asker.ask(&shelf, sql, now, options).await
+    }
+}

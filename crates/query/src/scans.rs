@@ -1,0 +1,182 @@
+//! What a planned question will scan of each product: which columns, and under which filters.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, BooleanArray};
+use arrow::datatypes::Schema;
+use arrow::record_batch::RecordBatch;
+use civicmesh_model::names::ProductId;
+use civicmesh_model::time::UtcMicros;
+use datafusion::catalog::default_table_source::source_as_provider;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, Result, ScalarValue, ToDFSchema};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::utils::{conjunction, disjunction, split_conjunction_owned};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion::physical_plan::PhysicalExpr;
+
+use crate::error::QueryError;
+use crate::product::{CellsTable, Product};
+
+/// All the scans of one product in a question.
+pub(crate) struct Scans {
+    pub product: Arc<Product>,
+    /// The columns of the cells that they need; the time's always.
+    pub columns: BTreeSet<usize>,
+    /// The conjunction that each scan is filtered by, as far as it was pushed down to it. Columns are unqualified.
+    filters: Vec<Vec<Expr>>,
+}
+
+/// Every product that the plan touches, with its scans.
+pub(crate) fn of_plan(plan: &LogicalPlan) -> Result<BTreeMap<ProductId, Scans>> {
+    let mut products = BTreeMap::new();
+    plan.apply_with_subqueries(|plan| {
+        if let LogicalPlan::TableScan(scan) = plan
+            && let Some(CellsTable(product)) =
+                source_as_provider(&scan.source)?.downcast_ref::<CellsTable>()
+        {
+            let scans = products
+                .entry(product.id().clone())
+                .or_insert_with(|| Scans {
+                    product: product.clone(),
+                    columns: BTreeSet::from([0]),
+                    filters: Vec::new(),
+                });
+            let all = || (0..product.cells_schema().fields().len()).collect();
+            scans
+                .columns
+                .extend(scan.projection.clone().unwrap_or_else(all));
+            let filters = scan
+                .filters
+                .iter()
+                .cloned()
+                .flat_map(split_conjunction_owned);
+            let filters = filters
+                .filter(|filter| is_of_cells(filter))
+                .map(unqualified);
+            scans.filters.push(filters.collect::<Result<_>>()?);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(products)
+}
+
+/// Whether the filter can be computed from a cell alone.
+fn is_of_cells(filter: &Expr) -> bool {
+    let is_not = |expr: &Expr| {
+        Ok(matches!(
+            expr,
+            Expr::OuterReferenceColumn(..)
+                | Expr::ScalarSubquery(_)
+                | Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::SetComparison(_)
+                | Expr::Placeholder(_)
+        ))
+    };
+    !filter.is_volatile() && !filter.exists(is_not).unwrap_or(true)
+}
+
+fn unqualified(expr: Expr) -> Result<Expr> {
+    let expr = expr.transform_up(|expr| {
+        Ok(match expr {
+            Expr::Column(column) => {
+                Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))
+            }
+            other => Transformed::no(other),
+        })
+    });
+    expr.map(|expr| expr.data)
+}
+
+/// A half-open stretch of time; open where there is no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub from: Option<UtcMicros>,
+    pub until: Option<UtcMicros>,
+}
+
+impl Scans {
+    /// The stretch of time outside of which no scan reads.
+    pub(crate) fn stretch(&self) -> Stretch {
+        let stretches = self.filters.iter().map(|filters| {
+            let bounds = filters.iter().filter_map(|filter| self.bound(filter));
+            bounds.fold(Stretch::default(), |stretch, bound| match bound {
+                (Operator::GtEq, at) => Stretch {
+                    from: stretch.from.max(Some(at)),
+                    ..stretch
+                },
+                (_, at) => Stretch {
+                    until: Some(stretch.until.map_or(at, |until| until.min(at))),
+                    ..stretch
+                },
+            })
+        });
+        let widest = |a: Stretch, b: Stretch| Stretch {
+            from: a.from.zip(b.from).map(|(a, b)| a.min(b)),
+            until: a.until.zip(b.until).map(|(a, b)| a.max(b)),
+        };
+        stretches.reduce(widest).unwrap_or_default()
+    }
+
+    /// `time >= at` or `time < at`, as the rewriter writes them.
+    fn bound(&self, filter: &Expr) -> Option<(Operator, UtcMicros)> {
+        let Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: op @ (Operator::GtEq | Operator::Lt),
+            right,
+        }) = filter
+        else {
+            return None;
+        };
+        match (left.as_ref(), right.as_ref()) {
+            (
+                Expr::Column(column),
+                Expr::Literal(ScalarValue::TimestampMicrosecond(Some(at), _), _),
+            ) if column.name == self.product.time() => Some((*op, UtcMicros(*at))),
+            _ => None,
+        }
+    }
+
+    /// What any of the scans reads, as far as these columns can tell.
+    pub(crate) fn predicate(&self, state: &SessionState, schema: &Schema) -> Result<Predicate> {
+        let scan = |filters: &Vec<Expr>| {
+            let is_known = |filter: &&Expr| {
+                filter
+                    .column_refs()
+                    .iter()
+                    .all(|name| schema.index_of(&name.name).is_ok())
+            };
+            conjunction(filters.iter().filter(is_known).cloned())
+        };
+        // a scan without filters reads everything, whatever the others do
+        let scans = self.filters.iter().map(scan).collect::<Option<Vec<_>>>();
+        let Some(any) = scans.and_then(disjunction) else {
+            return Ok(Predicate(None));
+        };
+        let schema = schema.clone().to_dfschema()?;
+        state
+            .create_physical_expr(any, &schema)
+            .map(|expr| Predicate(Some(expr)))
+    }
+}
+
+/// A filter over windows or cells; none lets all through.
+pub(crate) struct Predicate(Option<Arc<dyn PhysicalExpr>>);
+
+impl Predicate {
+    /// Which rows pass.
+    pub(crate) fn passing(&self, batch: &RecordBatch) -> Result<BooleanArray> {
+        let rows = batch.num_rows();
+        let Some(expr) = &self.0 else {
+            return Ok(BooleanArray::from(vec![true; rows]));
+        };
+        let passing = expr.evaluate(batch)?.into_array(rows)?;
+        let passing = passing.as_any().downcast_ref::<BooleanArray>();
+        let passing = passing.ok_or(QueryError::Internal("a filter that is not boolean"))?;
+        Ok((0..rows)
+            .map(|row| Some(passing.is_valid(row) && passing.value(row)))
+            .collect())
+    }
+}

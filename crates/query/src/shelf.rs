@@ -1,0 +1,157 @@
+//! Where cells come from: one snapshot of the ledger.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use civicmesh_ledger::{LedgerError, PeerContact, ProductState, RefusalKind, Snapshot};
+use civicmesh_model::contract::Contract;
+use civicmesh_model::hash::Hash32;
+use civicmesh_model::names::ProductId;
+use civicmesh_model::release::Entry;
+use civicmesh_model::time::UtcMicros;
+
+use crate::error::QueryError;
+
+/// What the ledger knows of one product.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub product: ProductId,
+    /// None where only a refusal is known of it.
+    pub contract: Option<Arc<Contract>>,
+    pub own: bool,
+    pub granted: bool,
+    pub closed_through: Option<UtcMicros>,
+    pub newest_window: Option<UtcMicros>,
+    pub head_confirmed_at: Option<UtcMicros>,
+    pub unreachable_since: Option<UtcMicros>,
+    pub expired_through: Option<UtcMicros>,
+}
+
+impl Standing {
+    fn refused(product: ProductId) -> Self {
+        Self {
+            product,
+            contract: None,
+            own: false,
+            granted: false,
+            closed_through: None,
+            newest_window: None,
+            head_confirmed_at: None,
+            unreachable_since: None,
+            expired_through: None,
+        }
+    }
+
+    fn of(state: ProductState, granted: bool) -> Self {
+        let ProductState {
+            id,
+            contract,
+            own,
+            granted: _,
+            log,
+            head_confirmed_at,
+            contact,
+            expired_through,
+        } = state;
+        let unreachable_since = contact.and_then(
+            |PeerContact {
+                 unreachable_since, ..
+             }| unreachable_since,
+        );
+        Self {
+            product: id,
+            contract: Some(contract),
+            own,
+            granted,
+            closed_through: log.as_ref().map(|log| log.closed_through),
+            newest_window: log.as_ref().map(|log| log.newest_window.start),
+            head_confirmed_at,
+            unreachable_since,
+            expired_through,
+        }
+    }
+}
+
+/// One snapshot: every question reads from one alone.
+pub(crate) enum Shelf<'l> {
+    Ledger(Snapshot<'l>),
+    /// Entries that a test lists.
+    #[cfg(test)]
+    Listed(Arc<Listed>),
+}
+
+/// A ledger's content, for tests of what is above it.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Listed {
+    pub standings: Vec<Standing>,
+    pub contracts: Vec<Arc<Contract>>,
+    pub entries: Vec<Entry>,
+}
+
+impl Shelf<'_> {
+    /// Every product that is known, be it by its owner's refusal alone.
+    pub(crate) fn standings(&self) -> Result<Vec<Standing>, QueryError> {
+        match self {
+            Self::Ledger(snapshot) => standings(snapshot).map_err(unreadable),
+            #[cfg(test)]
+            Self::Listed(listed) => Ok(listed.standings.clone()),
+        }
+    }
+
+    /// A contract that releases were made under.
+    pub(crate) fn contract(&self, hash: &Hash32) -> Result<Option<Arc<Contract>>, QueryError> {
+        match self {
+            Self::Ledger(snapshot) => snapshot.contract_by_hash(hash).map_err(unreadable),
+            #[cfg(test)]
+            Self::Listed(listed) => Ok(listed
+                .contracts
+                .iter()
+                .find(|contract| contract.hash() == *hash)
+                .cloned()),
+        }
+    }
+
+    /// Visits the newest entries of a product whose windows touch the range, in the order of windows.
+    pub(crate) fn visit<E: From<QueryError>>(
+        &self,
+        product: &ProductId,
+        range: Range<UtcMicros>,
+        visit: &mut dyn FnMut(Entry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self {
+            Self::Ledger(snapshot) => {
+                for entry in snapshot.current(product, Some(range)).map_err(unreadable)? {
+                    visit(entry.map_err(unreadable)?)?;
+                }
+                Ok(())
+            }
+            #[cfg(test)]
+            Self::Listed(listed) => listed
+                .entries
+                .iter()
+                .filter(|entry| entry.product() == product)
+                .filter(|entry| {
+                    entry.window().start < range.end && range.start < entry.window().end
+                })
+                .try_for_each(|entry| visit(entry.clone())),
+        }
+    }
+}
+
+fn standings(snapshot: &Snapshot<'_>) -> Result<Vec<Standing>, LedgerError> {
+    let mut refusals = snapshot.refusals()?;
+    refusals.retain(|_, refusal| refusal.kind == RefusalKind::NotGranted);
+    let known = snapshot.products()?.into_iter().map(|state| {
+        let granted = refusals.remove(&state.id).is_none() || state.own;
+        Standing::of(state, granted)
+    });
+    let mut standings: Vec<Standing> = known.collect();
+    standings.extend(refusals.into_keys().map(Standing::refused));
+    Ok(standings)
+}
+
+fn unreadable(error: LedgerError) -> QueryError {
+    tracing::error!(%error, "the ledger could not be read for a question");
+    QueryError::Ledger
+}

@@ -1,0 +1,1 @@
+//! Whether the engine over cells agrees with plain SQL over raw rows.

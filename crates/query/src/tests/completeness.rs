@@ -1,0 +1,1 @@
+//! How complete answers say they are.

@@ -1,0 +1,8 @@
+//! The engine over small worlds of raw rows that the tests know: what it answers, what it refuses, and whether it
+//! agrees with plain SQL over the raw rows.
+
+mod agreement;
+mod answers;
+mod completeness;
+mod fixture;
+mod refusals;
