@@ -64,7 +64,7 @@ pub struct Grant {
     /// SHA-256 of the public document of the contract now in force.
     #[prost(bytes = "bytes", tag = "1")]
     pub contract_hash: ::prost::bytes::Bytes,
-    /// The newest head of the product's log; absent while nothing was released.
+    /// The newest head of the product's log, signed anew: of size 0 while nothing was released.
     #[prost(message, optional, tag = "2")]
     pub head: ::core::option::Option<SignedHead>,
 }
