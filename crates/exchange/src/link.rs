@@ -2,18 +2,13 @@
 //! traits, the simulation its own network; neither changes anything above.
 
 use std::{
-    fmt,
-    io,
+    fmt, io,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use async_trait::async_trait;
-use civicmesh_model::{
-    hash::Hash32,
-    names::DomainName,
-    time::UtcMicros,
-};
+use civicmesh_model::{hash::Hash32, names::DomainName, time::UtcMicros};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{OwnedSemaphorePermit, oneshot},
@@ -51,12 +46,19 @@ pub struct Link {
 impl Link {
     /// A link over `io`; the caller vouches for `peer`.
     pub fn new(io: BoxedIo, peer: PeerIdentity) -> Self {
-        Self { io, peer, _permit: None }
+        Self {
+            io,
+            peer,
+            _permit: None,
+        }
     }
 
     /// The link, counted against a bound for as long as it lives.
     pub fn with_permit(self, permit: OwnedSemaphorePermit) -> Self {
-        Self { _permit: Some(permit), ..self }
+        Self {
+            _permit: Some(permit),
+            ..self
+        }
     }
 
     /// Who is at the other end.
@@ -67,18 +69,29 @@ impl Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Link").field("peer", &self.peer).finish_non_exhaustive()
+        formatter
+            .debug_struct("Link")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 
 impl AsyncRead for Link {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(context, into)
     }
 }
 
 impl AsyncWrite for Link {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(context, from)
     }
 
@@ -212,7 +225,10 @@ pub trait Blocking: Send + Sync {
 pub struct Stopped;
 
 /// Runs `work` on the executor and waits for its result.
-pub fn run_blocking<T, W>(executor: &dyn Blocking, work: W) -> impl Future<Output = Result<T, Stopped>> + Send + use<T, W>
+pub fn run_blocking<T, W>(
+    executor: &dyn Blocking,
+    work: W,
+) -> impl Future<Output = Result<T, Stopped>> + Send + use<T, W>
 where
     T: Send + 'static,
     W: FnOnce() -> T + Send + 'static,

@@ -3,11 +3,7 @@
 use std::{collections::BTreeMap, fmt, io, str::FromStr, sync::Arc};
 
 use civicmesh_ledger::VerifyingKey;
-use civicmesh_model::{
-    hash::Hash32,
-    names::DomainName,
-    time::Zone,
-};
+use civicmesh_model::{hash::Hash32, names::DomainName, time::Zone};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
@@ -45,7 +41,9 @@ pub enum RosterError {
     #[error("the roster is for {0}, another city")]
     OtherCity(String),
     /// Two different rosters bear one serial: the office's folder was put back to an earlier state.
-    #[error("there are two different rosters with serial {0}; the city's office has to issue a newer one")]
+    #[error(
+        "there are two different rosters with serial {0}; the city's office has to issue a newer one"
+    )]
     SerialReused(u64),
     /// The newer roster could not be kept.
     #[error("the newer roster could not be kept: {0}")]
@@ -79,7 +77,9 @@ pub struct Member {
 impl Roster {
     /// Whether the roster admits this identity: the domain is a member and shows the key enrolled.
     pub fn admits(&self, peer: &PeerIdentity) -> bool {
-        self.members.get(&peer.domain).is_some_and(|member| member.tls_key == peer.key)
+        self.members
+            .get(&peer.domain)
+            .is_some_and(|member| member.tls_key == peer.key)
     }
 
     fn check(&self) -> Result<(), RosterError> {
@@ -130,9 +130,13 @@ fn port_of(text: &str) -> Option<u16> {
     let (host, port) = text.rsplit_once(':')?;
     let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
     let plain = !host.is_empty()
-        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
     let ipv6 = bracketed
-        && host[1..host.len() - 1].bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte));
+        && host[1..host.len() - 1]
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte));
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     let port = port.parse().ok().filter(|port| *port > 0)?;
     ((plain || ipv6) && digits && text.len() <= ADDRESS_BYTES_MAX).then_some(port)
@@ -223,16 +227,24 @@ impl SignedRoster {
             .map_err(|_| RosterError::BadSignature)?;
         let roster: Roster = document.content()?;
         roster.check()?;
-        Ok(Self { roster, bytes: document.to_bytes() })
+        Ok(Self {
+            roster,
+            bytes: document.to_bytes(),
+        })
     }
 
     /// Signs a roster; for the city's office, which holds the key.
     pub(crate) fn sign(roster: Roster, key: &impl rcgen::SigningKey) -> Result<Self, RosterError> {
         roster.check()?;
         let mut document = Document::new(KIND, &roster)?;
-        let signature = key.sign(&document.signing_bytes()).map_err(|_| RosterError::BadSignature)?;
+        let signature = key
+            .sign(&document.signing_bytes())
+            .map_err(|_| RosterError::BadSignature)?;
         document.sign(SIGNER, &signature);
-        Ok(Self { roster, bytes: document.to_bytes() })
+        Ok(Self {
+            roster,
+            bytes: document.to_bytes(),
+        })
     }
 
     /// The roster.
@@ -269,7 +281,11 @@ impl RosterBook {
     /// Begins with the roster kept earlier; `keep` is called with every newer one before it comes into force.
     pub fn open(bytes: &[u8], city: CityKey, keep: KeepRoster) -> Result<Self, RosterError> {
         let current = watch::Sender::new(Arc::new(SignedRoster::verify(bytes, &city)?));
-        Ok(Self { city, keep, current })
+        Ok(Self {
+            city,
+            keep,
+            current,
+        })
     }
 
     /// The roster in force.
@@ -293,10 +309,17 @@ impl RosterBook {
         outcome
     }
 
-    fn take(&self, current: &mut Arc<SignedRoster>, offered: SignedRoster) -> Result<Offer, RosterError> {
+    fn take(
+        &self,
+        current: &mut Arc<SignedRoster>,
+        offered: SignedRoster,
+    ) -> Result<Offer, RosterError> {
         let (old, new) = (&current.roster, &offered.roster);
         if (&new.city, new.timezone) != (&old.city, old.timezone) {
-            return Err(RosterError::OtherCity(format!("{} ({})", new.city, new.timezone)));
+            return Err(RosterError::OtherCity(format!(
+                "{} ({})",
+                new.city, new.timezone
+            )));
         }
         if new.serial == old.serial && new != old {
             return Err(RosterError::SerialReused(new.serial));
@@ -312,7 +335,10 @@ impl RosterBook {
 
 impl fmt::Debug for RosterBook {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("RosterBook").field("current", &self.current).finish_non_exhaustive()
+        formatter
+            .debug_struct("RosterBook")
+            .field("current", &self.current)
+            .finish_non_exhaustive()
     }
 }
 

@@ -75,7 +75,9 @@ impl Network for Loopback {
     }
 
     async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
-        Ok(Box::new(LoopbackListener(TcpListener::bind(address).await?)))
+        Ok(Box::new(LoopbackListener(
+            TcpListener::bind(address).await?,
+        )))
     }
 }
 
@@ -100,7 +102,8 @@ impl TestCity {
     pub(crate) fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let zone = "America/New_York".parse().unwrap();
-        let office = CityOffice::init(&folder.path().join("city"), "New York", zone, START).unwrap();
+        let office =
+            CityOffice::init(&folder.path().join("city"), "New York", zone, START).unwrap();
         Self { folder, office }
     }
 
@@ -115,7 +118,9 @@ impl TestCity {
     /// Enrols a domain that is reached at `address`.
     pub(crate) fn enroll(&self, domain: &str, address: &str) -> NodeFolder {
         let node = self.node(domain);
-        self.office.enroll_out(&node, &departure(domain, address), START).unwrap();
+        self.office
+            .enroll_out(&node, &departure(domain, address), START)
+            .unwrap();
         node
     }
 }

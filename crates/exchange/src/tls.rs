@@ -2,6 +2,8 @@
 //! peer's identity, and host names play no part. Certificates are read anew when their files change, so that a renewal
 //! needs no restart; sessions are never resumed, so that every link meets the certificates of its day.
 
+mod config;
+
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -11,22 +13,16 @@ use std::{
 
 use async_trait::async_trait;
 use civicmesh_model::{hash::Hash32, names::DomainName};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore,
-    ServerConfig, SignatureScheme,
-    client::{
-        Resumption, WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
-    },
-    crypto::CryptoProvider,
-    server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier},
-    time_provider::TimeProvider,
+use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
-use tokio::{sync::Semaphore, task::JoinSet, time::{sleep, timeout}};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use self::config::{CityTime, client_config, server_config};
 use crate::{
     identity::{IdentityError, identity_of},
     link::{Accept, BoxedIo, Clock, Dial, Link, LinkError, Listener, Network, PeerIdentity},
@@ -40,7 +36,7 @@ pub const HANDSHAKE_S_MAX: u64 = 5;
 /// How many incoming handshakes are carried on at once; further connections wait in the listener's queue.
 pub const HANDSHAKES_MAX: usize = 32;
 /// How many incoming links there may be at once; further connections wait in the listener's queue.
-pub const INCOMING_LINKS_MAX: usize = 512;
+pub const INCOMING_LINKS_MAX: usize = 256;
 /// How long to wait after the system could not hand over a connection (out of file descriptors, say), in milliseconds.
 const ACCEPT_RETRY_MS: u64 = 100;
 
@@ -51,9 +47,6 @@ pub(crate) const CITY_FILE: &str = "city.pem";
 
 /// Stands where TLS wants a host's name; never sent, never compared.
 const NO_SERVER_NAME: &str = "civicmesh.invalid";
-/// Both ends must speak HTTP/2, which gRPC is carried by.
-const ALPN: &[u8] = b"h2";
-
 /// Certificates or keys that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -99,7 +92,11 @@ impl Tls {
     /// Reads `node.pem`, `node.key` and `city.pem` in `folder`.
     pub fn load(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
         let loaded = Files::read(folder)?.load(folder, &clock)?;
-        Ok(Self { folder: folder.to_owned(), clock, loaded: RwLock::new(Arc::new(loaded)) })
+        Ok(Self {
+            folder: folder.to_owned(),
+            clock,
+            loaded: RwLock::new(Arc::new(loaded)),
+        })
     }
 
     /// Reads the files again and, if they changed and can be used, shows the new certificate on all links made from
@@ -126,7 +123,10 @@ impl Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Tls").field("own", &self.own()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Tls")
+            .field("own", &self.own())
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,17 +150,24 @@ impl Files {
     }
 
     fn stamp(&self) -> Hash32 {
-        let Self { certificate, key, city } = self;
+        let Self {
+            certificate,
+            key,
+            city,
+        } = self;
         let [certificate, key, city] = [certificate, key, city].map(|file| Hash32::of(&[file]).0);
         Hash32::of(&[&certificate, &key, &city])
     }
 
     fn load(&self, folder: &Path, clock: &Arc<dyn Clock>) -> Result<Loaded, TlsError> {
-        let unfit = |name, what| TlsError::Pem { path: folder.join(name), what };
+        let unfit = |name, what| TlsError::Pem {
+            path: folder.join(name),
+            what,
+        };
         let certificate = CertificateDer::from_pem_slice(&self.certificate)
             .map_err(|_| unfit(CERTIFICATE_FILE, "certificate"))?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key)
-            .map_err(|_| unfit(KEY_FILE, "private key"))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| unfit(KEY_FILE, "private key"))?;
         let city = CertificateDer::from_pem_slice(&self.city)
             .map_err(|_| unfit(CITY_FILE, "certificate"))?;
         let own = identity_of(&certificate)?;
@@ -171,126 +178,11 @@ impl Files {
         Ok(Loaded {
             stamp: self.stamp(),
             own,
-            client: client_config(&roots, &certificate, &key, &city_time).map_err(TlsError::Unusable)?,
-            server: server_config(&roots, &certificate, &key, &city_time).map_err(TlsError::Unusable)?,
+            client: client_config(&roots, &certificate, &key, &city_time)
+                .map_err(TlsError::Unusable)?,
+            server: server_config(&roots, &certificate, &key, &city_time)
+                .map_err(TlsError::Unusable)?,
         })
-    }
-}
-
-fn client_config(
-    roots: &Arc<RootCertStore>,
-    certificate: &CertificateDer<'static>,
-    key: &PrivateKeyDer<'static>,
-    city_time: &Arc<CityTime>,
-) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let provider = provider();
-    let signatures = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
-    let verifier = CityVerifier { roots: Arc::clone(roots), provider: Arc::clone(&provider), signatures };
-    let mut config = ClientConfig::builder_with_details(provider, Arc::clone(city_time) as _)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_auth_cert(vec![certificate.clone()], key.clone_key())?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.enable_sni = false;
-    config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
-}
-
-fn server_config(
-    roots: &Arc<RootCertStore>,
-    certificate: &CertificateDer<'static>,
-    key: &PrivateKeyDer<'static>,
-    city_time: &Arc<CityTime>,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let provider = provider();
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
-    let mut config = ServerConfig::builder_with_details(provider, Arc::clone(city_time) as _)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![certificate.clone()], key.clone_key())?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(Arc::new(config))
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
-/// The node's clock, for rustls.
-struct CityTime(Arc<dyn Clock>);
-
-impl fmt::Debug for CityTime {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("CityTime")
-    }
-}
-
-impl TimeProvider for CityTime {
-    fn current_time(&self) -> Option<UnixTime> {
-        let micros = u64::try_from(self.0.now().0).ok()?;
-        Some(UnixTime::since_unix_epoch(Duration::from_micros(micros)))
-    }
-}
-
-/// Believes every certificate of the city's office that is in force. Which domain it must name is compared by
-/// [`TlsDial`] before a byte of ours is sent: a seed's address is known before its domain is.
-#[derive(Debug)]
-struct CityVerifier {
-    roots: Arc<RootCertStore>,
-    provider: Arc<CryptoProvider>,
-    signatures: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for CityVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        verify_server_cert_signed_by_trust_anchor(
-            &ParsedCertificate::try_from(end_entity)?,
-            &self.roots,
-            intermediates,
-            now,
-            self.provider.signature_verification_algorithms.all,
-        )?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signatures.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signatures.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.signatures.supported_verify_schemes()
-    }
-
-    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
-        None
     }
 }
 
@@ -304,7 +196,11 @@ pub struct TlsDial {
 impl TlsDial {
     /// Dials as `tls` says, and counts into `traffic`.
     pub fn new(network: Arc<dyn Network>, tls: Arc<Tls>, traffic: Arc<Traffic>) -> Self {
-        Self { network, tls, traffic }
+        Self {
+            network,
+            tls,
+            traffic,
+        }
     }
 }
 
@@ -315,14 +211,22 @@ impl Dial for TlsDial {
         if loaded.own.certificate_expires <= self.tls.clock.now() {
             return Err(LinkError::OwnExpired);
         }
-        let io = within(CONNECT_S_MAX, self.network.connect(address)).await?.map_err(LinkError::Connect)?;
+        let io = within(CONNECT_S_MAX, self.network.connect(address))
+            .await?
+            .map_err(LinkError::Connect)?;
         let meter = Meter::default();
         let name = ServerName::try_from(NO_SERVER_NAME).expect("a constant that is a valid name");
-        let connecting = TlsConnector::from(Arc::clone(&loaded.client)).connect(name, Metered::new(io, meter.clone()));
-        let stream = within(HANDSHAKE_S_MAX, connecting).await?.map_err(handshake_error)?;
+        let connecting = TlsConnector::from(Arc::clone(&loaded.client))
+            .connect(name, Metered::new(io, meter.clone()));
+        let stream = within(HANDSHAKE_S_MAX, connecting)
+            .await?
+            .map_err(handshake_error)?;
         let peer = shown_identity(stream.get_ref().1.peer_certificates())?;
         if let Some(expected) = expect.filter(|expected| **expected != peer.domain) {
-            return Err(LinkError::WrongDomain { expected: expected.clone(), found: peer.domain });
+            return Err(LinkError::WrongDomain {
+                expected: expected.clone(),
+                found: peer.domain,
+            });
         }
         meter.assign(&self.traffic, &peer.domain);
         Ok(Link::new(Box::new(stream), peer))
@@ -342,15 +246,26 @@ impl TlsAccept {
     /// Takes links as `tls` says, and counts into `traffic`.
     pub fn new(listener: Box<dyn Listener>, tls: Arc<Tls>, traffic: Arc<Traffic>) -> Self {
         let links = Arc::new(Semaphore::new(INCOMING_LINKS_MAX));
-        Self { listener, tls, traffic, handshakes: JoinSet::new(), links }
+        Self {
+            listener,
+            tls,
+            traffic,
+            handshakes: JoinSet::new(),
+            links,
+        }
     }
 
     fn begin_handshake(&mut self, io: BoxedIo, permit: tokio::sync::OwnedSemaphorePermit) {
-        let (server, traffic) = (Arc::clone(&self.tls.loaded().server), Arc::clone(&self.traffic));
+        let (server, traffic) = (
+            Arc::clone(&self.tls.loaded().server),
+            Arc::clone(&self.traffic),
+        );
         self.handshakes.spawn(async move {
             let meter = Meter::default();
             let accepting = TlsAcceptor::from(server).accept(Metered::new(io, meter.clone()));
-            let stream = within(HANDSHAKE_S_MAX, accepting).await?.map_err(handshake_error)?;
+            let stream = within(HANDSHAKE_S_MAX, accepting)
+                .await?
+                .map_err(handshake_error)?;
             let peer = shown_identity(stream.get_ref().1.peer_certificates())?;
             meter.assign(&traffic, &peer.domain);
             Ok(Link::new(Box::new(stream), peer).with_permit(permit))
@@ -363,7 +278,10 @@ impl Accept for TlsAccept {
     async fn accept(&mut self) -> Result<Link, LinkError> {
         loop {
             let next = async {
-                let permit = Arc::clone(&self.links).acquire_owned().await.expect("never closed");
+                let permit = Arc::clone(&self.links)
+                    .acquire_owned()
+                    .await
+                    .expect("never closed");
                 Ok::<_, io::Error>((self.listener.accept().await?, permit))
             };
             tokio::select! {
@@ -387,7 +305,9 @@ impl Accept for TlsAccept {
 }
 
 async fn within<T>(seconds: u64, work: impl Future<Output = T>) -> Result<T, LinkError> {
-    timeout(Duration::from_secs(seconds), work).await.map_err(|_| LinkError::Timeout { seconds })
+    timeout(Duration::from_secs(seconds), work)
+        .await
+        .map_err(|_| LinkError::Timeout { seconds })
 }
 
 fn shown_identity(chain: Option<&[CertificateDer<'_>]>) -> Result<PeerIdentity, LinkError> {
@@ -396,7 +316,9 @@ fn shown_identity(chain: Option<&[CertificateDer<'_>]>) -> Result<PeerIdentity, 
 }
 
 fn handshake_error(error: io::Error) -> LinkError {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let cause = error
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<rustls::Error>());
     match cause {
         Some(rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },

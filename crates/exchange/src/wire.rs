@@ -71,11 +71,25 @@ pub(crate) fn hash_bytes(hash: &Hash32) -> Bytes {
 
 /// A text that a peer chose, fit for a log.
 pub(crate) fn text_of(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).take(TEXT_CHARACTERS_MAX).collect()
+    text.chars()
+        .filter(|character| !character.is_control())
+        .take(TEXT_CHARACTERS_MAX)
+        .collect()
 }
 
 pub(crate) fn head_message(head: SignedHead) -> proto::SignedHead {
-    let SignedHead { head: Head { product, size, root, closed_through, at }, key, signature } = head;
+    let SignedHead {
+        head:
+            Head {
+                product,
+                size,
+                root,
+                closed_through,
+                at,
+            },
+        key,
+        signature,
+    } = head;
     proto::SignedHead {
         product: product.to_string(),
         size,
@@ -89,13 +103,25 @@ pub(crate) fn head_message(head: SignedHead) -> proto::SignedHead {
 
 /// The head in a message; its signature is not verified.
 fn head_of(message: proto::SignedHead) -> Result<SignedHead, WireError> {
-    let proto::SignedHead { product, size, root, closed_through_us, at_us, key, signature } = message;
+    let proto::SignedHead {
+        product,
+        size,
+        root,
+        closed_through_us,
+        at_us,
+        key,
+        signature,
+    } = message;
     if signature.len() > SIGNATURE_BYTES_MAX {
         return Err(WireError("signature"));
     }
     let instant = |micros| {
         let instant = UtcMicros(micros);
-        if instant.is_in_range() { Ok(instant) } else { Err(WireError("time")) }
+        if instant.is_in_range() {
+            Ok(instant)
+        } else {
+            Err(WireError("time"))
+        }
     };
     let head = Head {
         product: product_of(&product)?,
@@ -104,7 +130,11 @@ fn head_of(message: proto::SignedHead) -> Result<SignedHead, WireError> {
         closed_through: instant(closed_through_us)?,
         at: instant(at_us)?,
     };
-    Ok(SignedHead { head, key: hash_of(&key)?, signature: signature.into() })
+    Ok(SignedHead {
+        head,
+        key: hash_of(&key)?,
+        signature: signature.into(),
+    })
 }
 
 fn some_head_of(message: Option<proto::SignedHead>) -> Result<SignedHead, WireError> {
@@ -133,7 +163,10 @@ impl From<Reason> for proto::Refusal {
             Reason::BeyondEnd => Wire::BeyondEnd,
             Reason::Other => Wire::Unspecified,
         };
-        Self { reason: wire.into(), message: reason.to_string() }
+        Self {
+            reason: wire.into(),
+            message: reason.to_string(),
+        }
     }
 }
 
@@ -160,7 +193,10 @@ impl From<Listed> for proto::ListedProduct {
             }),
             Standing::Refused(reason) => Wire::Refusal(reason.into()),
         };
-        Self { product: product.to_string(), standing: Some(standing) }
+        Self {
+            product: product.to_string(),
+            standing: Some(standing),
+        }
     }
 }
 
@@ -172,12 +208,18 @@ impl TryFrom<proto::ListedProduct> for Listed {
         let proto::ListedProduct { product, standing } = message;
         let product = product_of(&product)?;
         let standing = match standing.ok_or(WireError("standing"))? {
-            Wire::Grant(proto::Grant { contract_hash, head }) => {
+            Wire::Grant(proto::Grant {
+                contract_hash,
+                head,
+            }) => {
                 let head = some_head_of(head)?;
                 if head.head.product != product {
                     return Err(WireError("head of that product"));
                 }
-                Standing::Granted { contract: hash_of(&contract_hash)?, head }
+                Standing::Granted {
+                    contract: hash_of(&contract_hash)?,
+                    head,
+                }
             }
             Wire::Refusal(refusal) => Standing::Refused(reason_of(&refusal)),
         };
@@ -194,7 +236,9 @@ pub(crate) fn listing_of(message: proto::ListProductsResponse) -> Result<Vec<Lis
 }
 
 /// A contract's public document, or why it is not given.
-pub(crate) fn contract_of(message: proto::GetContractResponse) -> Result<Result<Bytes, Reason>, WireError> {
+pub(crate) fn contract_of(
+    message: proto::GetContractResponse,
+) -> Result<Result<Bytes, Reason>, WireError> {
     use proto::get_contract_response::Outcome as Wire;
     let proto::GetContractResponse { outcome } = message;
     match outcome.ok_or(WireError("contract"))? {
@@ -206,7 +250,12 @@ pub(crate) fn contract_of(message: proto::GetContractResponse) -> Result<Result<
 
 impl From<Page> for proto::ReleasePage {
     fn from(page: Page) -> Self {
-        let Page { from_index, entries, page_head, newest_head } = page;
+        let Page {
+            from_index,
+            entries,
+            page_head,
+            newest_head,
+        } = page;
         Self {
             from_index,
             entries: entries.into_iter().map(Bytes::from).collect(),
@@ -220,7 +269,12 @@ impl TryFrom<proto::ReleasePage> for Page {
     type Error = WireError;
 
     fn try_from(message: proto::ReleasePage) -> Result<Self, WireError> {
-        let proto::ReleasePage { from_index, entries, page_head, newest_head } = message;
+        let proto::ReleasePage {
+            from_index,
+            entries,
+            page_head,
+            newest_head,
+        } = message;
         if entries.is_empty() {
             return Err(WireError("entries"));
         }
@@ -234,7 +288,9 @@ impl TryFrom<proto::ReleasePage> for Page {
 }
 
 /// The next page of a log, or why there is none.
-pub(crate) fn page_of(message: proto::PullReleasesResponse) -> Result<Result<Page, Reason>, WireError> {
+pub(crate) fn page_of(
+    message: proto::PullReleasesResponse,
+) -> Result<Result<Page, Reason>, WireError> {
     use proto::pull_releases_response::Content as Wire;
     let proto::PullReleasesResponse { content } = message;
     match content.ok_or(WireError("page"))? {

@@ -43,7 +43,10 @@ pub(super) fn read_text(path: &Path) -> Result<String, OfficeError> {
 }
 
 pub(super) fn failed(path: &Path, error: io::Error) -> OfficeError {
-    OfficeError::File { path: path.to_owned(), error }
+    OfficeError::File {
+        path: path.to_owned(),
+        error,
+    }
 }
 
 /// Makes a folder and those above it; one that exists keeps its mode.

@@ -231,7 +231,11 @@ impl NodeFolder {
     }
 
     fn secret_files(&self) -> Vec<PathBuf> {
-        let mut paths = vec![self.tls_key_file(), self.release_key_file(), self.domain_secret_file()];
+        let mut paths = vec![
+            self.tls_key_file(),
+            self.release_key_file(),
+            self.domain_secret_file(),
+        ];
         paths.extend(Purpose::ALL.map(|purpose| self.token_file(purpose)));
         paths
     }
@@ -273,7 +277,8 @@ impl NodeFolder {
 
 /// The certificate in a file.
 pub(super) fn certificate_in(path: &Path) -> Result<CertificateDer<'static>, OfficeError> {
-    CertificateDer::from_pem_slice(&files::read(path)?).map_err(|_| OfficeError::Key(path.to_owned()))
+    CertificateDer::from_pem_slice(&files::read(path)?)
+        .map_err(|_| OfficeError::Key(path.to_owned()))
 }
 
 /// The key pair in a file.
@@ -290,6 +295,8 @@ fn make_secret(path: &Path, content: &str) -> Result<(), OfficeError> {
 
 fn random_line() -> Result<String, OfficeError> {
     let mut bytes = [0; SECRET_BYTES];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| rcgen::Error::RingUnspecified)?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| rcgen::Error::RingUnspecified)?;
     Ok(hex::encode(bytes) + "\n")
 }

@@ -14,7 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::machine::Pace;
 use self::peer::Peer;
-use crate::{exchange::Exchange, link::Dial, links::Links, roster::{Address, Roster}};
+use crate::{
+    exchange::Exchange,
+    link::Dial,
+    links::Links,
+    roster::{Address, Roster},
+};
 
 /// The most seeds that are greeted.
 pub const SEEDS_MAX: usize = 16;
@@ -50,7 +55,8 @@ impl Puller {
         while !stop.is_cancelled() {
             let current = changes.borrow_and_update().clone();
             let wanted = self.targets(current.roster());
-            self.links.retain(|domain| current.roster().members.contains_key(domain));
+            self.links
+                .retain(|domain| current.roster().members.contains_key(domain));
             running.retain(|target, stop| {
                 let keep = wanted.contains(target);
                 if !keep {
@@ -78,17 +84,41 @@ impl Puller {
     }
 
     fn peer(&self, target: Target, stop: CancellationToken) -> Peer {
-        Peer::new(self.exchange.clone(), Arc::clone(&self.dial), Arc::clone(&self.links), self.pace, target, stop)
+        Peer::new(
+            self.exchange.clone(),
+            Arc::clone(&self.dial),
+            Arc::clone(&self.links),
+            self.pace,
+            target,
+            stop,
+        )
     }
 
     fn targets(&self, roster: &Roster) -> Vec<Target> {
-        let peers = roster.members.iter().filter(|(domain, _)| **domain != self.exchange.domain);
+        let peers = roster
+            .members
+            .iter()
+            .filter(|(domain, _)| **domain != self.exchange.domain);
         let mut targets: Vec<_> = peers
-            .map(|(domain, member)| Target { address: member.address.to_string(), domain: Some(domain.clone()) })
+            .map(|(domain, member)| Target {
+                address: member.address.to_string(),
+                domain: Some(domain.clone()),
+            })
             .collect();
-        let listed: Vec<_> = roster.members.values().map(|member| &member.address).collect();
-        let seeds = self.seeds.iter().filter(|seed| !listed.contains(seed)).take(SEEDS_MAX);
-        targets.extend(seeds.map(|seed| Target { address: seed.to_string(), domain: None }));
+        let listed: Vec<_> = roster
+            .members
+            .values()
+            .map(|member| &member.address)
+            .collect();
+        let seeds = self
+            .seeds
+            .iter()
+            .filter(|seed| !listed.contains(seed))
+            .take(SEEDS_MAX);
+        targets.extend(seeds.map(|seed| Target {
+            address: seed.to_string(),
+            domain: None,
+        }));
         targets
     }
 }
