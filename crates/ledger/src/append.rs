@@ -1,0 +1,141 @@
+//! The owner's side of a log: appending, and signing heads.
+
+use civicmesh_disclosure::Disclosed;
+use civicmesh_model::hash::Hash32;
+use civicmesh_model::log::{Head, SignedHead};
+use civicmesh_model::names::ProductId;
+use civicmesh_model::time::UtcMicros;
+use civicmesh_store::Read;
+
+use crate::error::LedgerError;
+use crate::growth::Growth;
+use crate::keys::leaf::{self, Leaf};
+use crate::ledger::{Ledger, locked};
+use crate::signing::SigningKey;
+use crate::timeline::last_before;
+
+/// What the newest entry about a window counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Its revision.
+    pub revision: u32,
+    /// The vault's sequence up to which all was counted into it.
+    pub sequence: u64,
+}
+
+impl Ledger {
+    /// Appends what the gate disclosed of an own product, in this order, and signs the new head: one durable batch.
+    /// `counted_sequence` is the vault's: all up to it was counted into these entries, and nothing after.
+    ///
+    /// Refused if the entries break a rule of the log: a window that is released already gets the next revision, and
+    /// only where the method allows one.
+    pub fn append(
+        &self,
+        product: &ProductId,
+        disclosed: Vec<Disclosed>,
+        counted_sequence: u64,
+        key: &SigningKey,
+        now: UtcMicros,
+    ) -> Result<SignedHead, LedgerError> {
+        if !self.owns(product) {
+            return Err(LedgerError::Owner {
+                product: product.clone(),
+                own: false,
+            });
+        }
+        if disclosed.is_empty() {
+            return Err(LedgerError::NothingToAppend(product.clone()));
+        }
+        let bodies = disclosed
+            .iter()
+            .map(|disclosed| disclosed.entry().encode())
+            .collect();
+        let _writing = locked(&self.writing);
+        let growth = Growth::of(
+            self,
+            product,
+            self.known(product)?,
+            bodies,
+            counted_sequence,
+        )?;
+        let head = head(
+            product,
+            growth.frontier().size(),
+            growth.frontier().root(),
+            growth.closed_through(),
+            now,
+        );
+        let head = key.sign(head);
+        let mut batch = self.store.batch();
+        growth.write(product, head.clone(), None, &mut batch);
+        self.store.commit(batch)?;
+        Ok(head)
+    }
+
+    /// Signs a head for the first `size` entries of an own log, so that a peer can check a page that ends there. A log
+    /// of no entries has a head too: it confirms that there are none.
+    pub fn head_at(
+        &self,
+        product: &ProductId,
+        size: u64,
+        key: &SigningKey,
+        now: UtcMicros,
+    ) -> Result<SignedHead, LedgerError> {
+        if !self.owns(product) {
+            return Err(LedgerError::Owner {
+                product: product.clone(),
+                own: false,
+            });
+        }
+        let log = self.known(product)?;
+        if size > log.size() {
+            return Err(LedgerError::BeyondTheLog {
+                product: product.clone(),
+                asked: size,
+                size: log.size(),
+            });
+        }
+        let closed_through = match size {
+            0 => UtcMicros::MIN,
+            _ => {
+                let last = self
+                    .store
+                    .get(leaf::KEYSPACE, &leaf::key(product, size - 1))?;
+                Leaf::from_bytes(&last.ok_or(LedgerError::Damaged("a leaf is missing"))?)?
+                    .closed_through
+            }
+        };
+        let root = self.frontier_at(product, size)?.root();
+        Ok(key.sign(head(product, size, root, closed_through, now)))
+    }
+
+    /// What the newest entry about the window that starts at `start` counted, if there is one.
+    pub fn counted(
+        &self,
+        product: &ProductId,
+        start: UtcMicros,
+    ) -> Result<Option<Counted>, LedgerError> {
+        let covered = last_before(&self.store, product, UtcMicros(start.0.saturating_add(1)))?;
+        let covered = covered.filter(|(_, covered)| covered.end > start);
+        Ok(covered.map(|(_, covered)| Counted {
+            revision: covered.revision,
+            sequence: covered.sequence,
+        }))
+    }
+}
+
+fn head(
+    product: &ProductId,
+    size: u64,
+    root: Hash32,
+    closed_through: UtcMicros,
+    at: UtcMicros,
+) -> Head {
+    Head {
+        product: product.clone(),
+        size,
+        root,
+        closed_through,
+        at,
+    }
+}

@@ -1,0 +1,236 @@
+//! The ledger itself: opening it, and what can be read of it as of now.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use civicmesh_model::contract::Contract;
+use civicmesh_model::grain::Window;
+use civicmesh_model::hash::Hash32;
+use civicmesh_model::log::{Frontier, SignedHead};
+use civicmesh_model::names::{DomainName, ProductId};
+use civicmesh_model::time::{UtcMicros, Zone};
+use civicmesh_store::{Direction, DirectoryMode, Environment, Hook, KeyRange, Read, Store};
+
+use crate::error::LedgerError;
+use crate::keys::leaf::{self, Leaf};
+use crate::keys::product::{self, ProductRecord};
+use crate::keys::{KEYSPACES, entry, frontier};
+use crate::said::Said;
+
+/// How a ledger is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// The domain whose ledger it is: its products are its own, all others are replicas.
+    pub domain: DomainName,
+    /// The city's zone, in which windows lie.
+    pub zone: Zone,
+    /// Where the bytes go.
+    pub environment: Environment,
+    /// Fails batches on purpose.
+    pub hook: Option<Arc<dyn Hook>>,
+}
+
+/// The state of a product's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogState {
+    /// The newest signed head; of a replica, the newest that was verified.
+    pub head: SignedHead,
+    /// Every window that ends by then is in the log.
+    pub closed_through: UtcMicros,
+    /// The latest window in the log, be it released, refused or empty.
+    pub newest_window: Window,
+}
+
+/// Own releases, replicas, their logs and contracts, and what peers said. Share it behind an `Arc`.
+pub struct Ledger {
+    pub(crate) store: Store,
+    pub(crate) domain: DomainName,
+    pub(crate) zone: Zone,
+    /// Held from reading what a change rests on until it is stored.
+    pub(crate) writing: Mutex<()>,
+    /// Contracts that were read, by their hash.
+    pub(crate) contracts: Mutex<BTreeMap<Hash32, Arc<Contract>>>,
+    pub(crate) said: Mutex<Said>,
+}
+
+impl Ledger {
+    /// Opens the ledger in a directory, which is made if it does not exist.
+    pub fn open(path: &Path, options: Options) -> Result<Self, LedgerError> {
+        let Options {
+            domain,
+            zone,
+            environment,
+            hook,
+        } = options;
+        let directory_mode = DirectoryMode::OwnerAndGroup;
+        let options = civicmesh_store::Options {
+            keyspaces: KEYSPACES,
+            directory_mode,
+            environment,
+            hook,
+        };
+        let store = Store::open(path, &options)?;
+        let said = Mutex::new(Said::read(&store)?);
+        Ok(Self {
+            store,
+            domain,
+            zone,
+            writing: Mutex::default(),
+            contracts: Mutex::default(),
+            said,
+        })
+    }
+
+    /// Whether this domain owns the product.
+    pub fn owns(&self, product: &ProductId) -> bool {
+        product.domain == self.domain
+    }
+
+    /// Every product of which a contract is known, own and replicas, in the order of their names.
+    pub fn products(&self) -> Result<Vec<ProductId>, LedgerError> {
+        Ok(records(&self.store)?
+            .into_iter()
+            .map(|(product, _)| product)
+            .collect())
+    }
+
+    /// The state of a product's log, once it has an entry.
+    pub fn log(&self, product: &ProductId) -> Result<Option<LogState>, LedgerError> {
+        Ok(record(&self.store, product)?.and_then(|record| LogState::of(&record)))
+    }
+
+    /// The canonical bytes of the entries from `from` on, with their indexes: as many as fit into `bytes_max`, but one
+    /// at least; none at the end of the log.
+    pub fn entries(
+        &self,
+        product: &ProductId,
+        from: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, LedgerError> {
+        let size = record(&self.store, product)?.map_or(0, |record| record.size());
+        if from > size {
+            return Err(LedgerError::BeyondTheLog {
+                product: product.clone(),
+                asked: from,
+                size,
+            });
+        }
+        let range = KeyRange::between(entry::key(product, from), entry::key(product, size));
+        let (mut entries, mut bytes) = (Vec::new(), 0_usize);
+        for stored in self
+            .store
+            .iterate(entry::KEYSPACE, range, Direction::Forward)
+        {
+            let (key, value) = stored?;
+            let index = entry::index(&key)?;
+            bytes = bytes.saturating_add(value.len());
+            if index != from + entries.len() as u64 || (bytes > bytes_max && !entries.is_empty()) {
+                break;
+            }
+            entries.push((index, value.into_vec()));
+        }
+        if entries.is_empty() && from < size {
+            return Err(LedgerError::Expired {
+                product: product.clone(),
+                index: from,
+            });
+        }
+        Ok(entries)
+    }
+
+    /// Bytes that the ledger takes on the disk and in memory tables.
+    pub fn size_bytes(&self) -> Result<u64, LedgerError> {
+        Ok(self.store.size_bytes()?)
+    }
+
+    /// Writes what is in memory to tables, so that the next opening is quick.
+    pub fn flush(&self) -> Result<(), LedgerError> {
+        Ok(self.store.flush()?)
+    }
+
+    /// What is known of a product, or the error that nothing is.
+    pub(crate) fn known(&self, product: &ProductId) -> Result<ProductRecord, LedgerError> {
+        record(&self.store, product)?.ok_or_else(|| LedgerError::UnknownProduct(product.clone()))
+    }
+
+    /// The frontier of the log's first `size` entries.
+    pub(crate) fn frontier_at(
+        &self,
+        product: &ProductId,
+        size: u64,
+    ) -> Result<Frontier, LedgerError> {
+        let checkpoint = size - size % frontier::CHECKPOINT_ENTRIES;
+        let mut frontier = match checkpoint {
+            0 => Frontier::new(),
+            _ => {
+                let stored = self
+                    .store
+                    .get(frontier::KEYSPACE, &frontier::key(product, checkpoint))?;
+                frontier::from_bytes(
+                    &stored.ok_or(LedgerError::Damaged("a checkpoint is missing"))?,
+                )?
+            }
+        };
+        let leaves = leaf::range(product, checkpoint, size);
+        for stored in self
+            .store
+            .iterate(leaf::KEYSPACE, leaves, Direction::Forward)
+        {
+            frontier.append(Leaf::from_bytes(&stored?.1)?.hash);
+        }
+        if frontier.size() == size {
+            Ok(frontier)
+        } else {
+            Err(LedgerError::Damaged("a leaf is missing"))
+        }
+    }
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger")
+            .field("domain", &self.domain)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LogState {
+    pub(crate) fn of(record: &ProductRecord) -> Option<Self> {
+        let log = record.log.as_ref()?;
+        let closed_through = log.head.head.closed_through;
+        Some(Self {
+            head: log.head.clone(),
+            closed_through,
+            newest_window: log.newest,
+        })
+    }
+}
+
+/// What is known of a product.
+pub(crate) fn record(
+    read: &impl Read,
+    product: &ProductId,
+) -> Result<Option<ProductRecord>, LedgerError> {
+    let stored = read.get(product::KEYSPACE, &product::key(product))?;
+    stored
+        .map(|stored| ProductRecord::from_bytes(&stored))
+        .transpose()
+}
+
+/// What is known of every product.
+pub(crate) fn records(read: &impl Read) -> Result<Vec<(ProductId, ProductRecord)>, LedgerError> {
+    let stored = read.iterate(product::KEYSPACE, KeyRange::all(), Direction::Forward);
+    stored
+        .map(|stored| {
+            let (key, value) = stored?;
+            Ok((product::parse(&key)?, ProductRecord::from_bytes(&value)?))
+        })
+        .collect()
+}
+
+/// The lock, also after a holder panicked: what these locks guard is changed in one step, or not at all.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
