@@ -53,9 +53,16 @@ impl<'a> Cell<'a> {
     }
 }
 
+/// ISO 8601; midnight is written as the date alone, which is how a date comes out of a typed file.
 fn written(micros: i64) -> String {
+    const DAY: i64 = 86_400_000_000;
+    let format = if micros % DAY == 0 {
+        "%Y-%m-%d"
+    } else {
+        "%Y-%m-%dT%H:%M:%S%.f"
+    };
     let time = chrono::DateTime::from_timestamp_micros(micros);
-    time.map(|time| time.format("%Y-%m-%dT%H:%M:%S%.f").to_string())
+    time.map(|time| time.format(format).to_string())
         .unwrap_or_default()
 }
 
@@ -205,6 +212,7 @@ mod tests {
             (Cell::Integer(-3), "-3"),
             (Cell::Boolean(true), "true"),
             (Cell::Instant(1_500_000), "1970-01-01T00:00:01.500"),
+            (Cell::Local(86_400_000_000), "1970-01-02"),
         ] {
             assert_eq!(cell.text().unwrap().unwrap(), expected);
         }

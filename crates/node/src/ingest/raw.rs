@@ -8,7 +8,6 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use civicmesh_model::contract::Contract;
-use civicmesh_model::number::format_scaled;
 use civicmesh_model::time::{UtcMicros, Zone};
 
 use super::error::IngestError;
@@ -105,17 +104,12 @@ fn schema(recipe: &Recipe, contract: &Contract, city: Zone) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Scaled integers as the Float64 nearest to the decimal that they stand for.
+/// Scaled integers as the Float64 nearest to the decimal that they stand for: both sides of the division are exact, and
+/// it rounds once.
 fn plain(scaled: &ArrayRef, decimals: u8) -> ArrayRef {
-    let nearest = |value: i64| {
-        format_scaled(value.into(), decimals)
-            .parse()
-            .unwrap_or(f64::NAN)
-    };
+    let scale = 10_f64.powi(decimals.into());
     let numbers: Float64Array = scaled
         .as_primitive::<Int64Type>()
-        .iter()
-        .map(|value| value.map(nearest))
-        .collect();
+        .unary(|value| value as f64 / scale);
     Arc::new(numbers)
 }

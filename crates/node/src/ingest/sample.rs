@@ -83,23 +83,12 @@ fn look_delimited(spool: &Spool, sample: &mut Sample) -> Result<Vec<Look>, Inges
             sample.delimiter = delimiter;
         }
     }
-    sample.header = is_header(&first);
-    let name = |header: &String| {
-        if sample.header {
-            header.clone()
-        } else {
-            String::new()
-        }
-    };
     let mut looks: Vec<Look> = first
         .iter()
-        .take(SAMPLE_COLUMNS_MAX)
-        .map(|header| Look::new(name(header)))
+        .map(|header| Look::new(header.clone()))
         .collect();
     let mut records = Records::new(spool.content()?, sample.delimiter)?;
-    if sample.header {
-        records.next()?;
-    }
+    records.next()?;
     for _ in 0..SAMPLE_ROWS {
         match records.next()? {
             Next::Record { .. } if records.width() == first.len() => {
@@ -113,18 +102,39 @@ fn look_delimited(spool: &Spool, sample: &mut Sample) -> Result<Vec<Look>, Inges
             Next::End => break,
         }
     }
+    sample.header = is_header(&looks);
+    if sample.header {
+        // a column without a name cannot be taken by it
+        looks.retain(|look| !look.header.is_empty());
+    } else {
+        for look in &mut looks {
+            let value = std::mem::take(&mut look.header);
+            look.add(Cell::Text(value.as_bytes()));
+        }
+        sample.rows += 1;
+    }
+    looks.truncate(SAMPLE_COLUMNS_MAX);
     Ok(looks)
 }
 
-/// Whether these fields name columns: words, each another, none a number or a time.
-fn is_header(fields: &[String]) -> bool {
-    let is_name = |field: &String| {
-        let mut look = Look::new(String::new());
-        look.add(Cell::Text(field.as_bytes()));
-        !field.is_empty() && look.kind() == InputKind::Text
+/// Whether the first line names the columns: words above numbers and times. Where all columns are text, whether none
+/// of its fields comes again below.
+fn is_header(looks: &[Look]) -> bool {
+    let vote = |look: &Look| {
+        let mut first = Look::new(String::new());
+        first.add(Cell::Text(look.header.as_bytes()));
+        match (look.kind(), first.kind()) {
+            (InputKind::Text, _) => 0,
+            (_, InputKind::Text) => i32::from(!look.header.is_empty()),
+            _ => -1,
+        }
     };
-    let distinct: BTreeSet<&String> = fields.iter().collect();
-    distinct.len() == fields.len() && fields.iter().all(is_name)
+    match looks.iter().map(vote).sum::<i32>() {
+        0 => looks
+            .iter()
+            .all(|look| !look.distinct.contains(&look.header)),
+        votes => votes > 0,
+    }
 }
 
 fn look_json(spool: &Spool, sample: &mut Sample) -> Result<Vec<Look>, IngestError> {
@@ -260,7 +270,8 @@ impl Look {
             self.distinct.insert(text.to_owned());
         }
         let typed = match cell {
-            Cell::Text(_) => Cell::Text(text.as_bytes()),
+            // a time is looked at as it would be written, so that a date is told from an instant
+            Cell::Text(_) | Cell::Instant(_) | Cell::Local(_) => Cell::Text(text.as_bytes()),
             cell => cell,
         };
         self.add_number(typed, text);

@@ -123,6 +123,29 @@ fn a_first_line_of_values_is_no_header() {
 }
 
 #[test]
+fn a_header_may_lack_a_name_and_all_may_be_text() {
+    let bench = Bench::new(READINGS);
+    let looked = |content: &str| {
+        let looked = sample(&bench.file("a.csv", content)).unwrap();
+        let headers: Vec<String> = looked
+            .columns
+            .into_iter()
+            .map(|column| column.header)
+            .collect();
+        (looked.header, headers.join("|"), looked.rows)
+    };
+    assert_eq!(
+        looked(",day,x\n0,2020-01-01,5\n1,2020-01-02,6\n"),
+        (true, "day|x".to_owned(), 2)
+    );
+    assert_eq!(
+        looked("zone,borough\nA,Bronx\nB,Bronx\n"),
+        (true, "zone|borough".to_owned(), 2)
+    );
+    assert_eq!(looked("A,Bronx\nB,Bronx\n"), (false, "|".to_owned(), 2));
+}
+
+#[test]
 fn json_and_parquet_are_looked_at_too() {
     let bench = Bench::new(READINGS);
     let lines = "{\"a\":{\"b\":1.5},\"at\":\"2020-01-01T00:00:00Z\",\"list\":[1]}\n{\"at\":\"2020-01-02T00:00:00Z\",\"a\":{\"b\":2}}\n{\"at\":\"2020-01-02T01:00:00Z\"}\n";
@@ -142,5 +165,12 @@ fn json_and_parquet_are_looked_at_too() {
     let file = super::formats::parquet_file(std::sync::Arc::new(super::formats::instants()));
     let looked = sample(&bench.file("a.parquet", file)).unwrap();
     assert_eq!((looked.columns.len(), looked.rows), (6, 3));
-    assert_eq!(looked.columns[0].kind, InputKind::Timestamp);
+    let time = &looked.columns[0];
+    assert_eq!(
+        (time.kind, time.format.as_deref(), time.date_only),
+        (InputKind::Timestamp, None, false)
+    );
+    let days = arrow::array::Date32Array::from(vec![18_383, 18_383, 18_384]);
+    let file = super::formats::parquet_file(std::sync::Arc::new(days));
+    assert!(sample(&bench.file("a.parquet", file)).unwrap().columns[0].date_only);
 }
