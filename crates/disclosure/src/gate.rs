@@ -11,14 +11,14 @@
 //! - Only count, sum and sum of squares leave, whatever the contract says; a least or greatest value is one
 //!   contributor's own.
 //! - The suppressed share is a band, taken of the suppressed observations rounded up to a multiple of `k`: the edge of
-//!   a band cannot tell one suppressed row from two. So a band may be one too wide, and is never too narrow.
+//!   a band cannot tell one suppressed row from two. So a band may be too wide, and is never too narrow.
 //! - Coverage counts the observations in published cells only.
 //! - Each window leaves once, as revision 0: the difference of two revisions would be the late rows.
 //! - No time is finer than a window: closed-through is aligned down to a window's edge.
 //!
 //! What a threshold does not stop, here: a cell in which all contributors share one value shows that value; one
 //! contributor whose values dwarf the others' dominates the sum; how many values of a measure are null is visible in
-//! its count.
+//! its count, and a measure that is another one with a few values left out gives those away by the difference.
 
 use std::fmt;
 
