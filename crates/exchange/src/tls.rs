@@ -3,6 +3,7 @@
 //! needs no restart; sessions are never resumed, so that every link meets the certificates of its day.
 
 mod config;
+mod department;
 
 use std::{
     fmt, fs, io,
@@ -22,7 +23,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use self::config::{CityTime, client_config, server_config};
+use self::config::{CityTime, client_config, department_config, server_config};
+pub use self::department::Guest;
 use crate::{
     identity::{IdentityError, identity_of},
     link::{Accept, BoxedIo, Clock, Dial, Link, LinkError, Listener, Network, PeerIdentity},
@@ -86,6 +88,7 @@ struct Loaded {
     own: PeerIdentity,
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    department: Arc<ServerConfig>,
 }
 
 impl Tls {
@@ -114,6 +117,12 @@ impl Tls {
     /// This node as its peers see it.
     pub fn own(&self) -> PeerIdentity {
         self.loaded().own.clone()
+    }
+
+    /// Takes connections of the department's own people and programs: the node shows its certificate and asks for
+    /// none, since they have tokens.
+    pub fn department_acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.loaded().department))
     }
 
     fn loaded(&self) -> Arc<Loaded> {
@@ -181,6 +190,8 @@ impl Files {
             client: client_config(&roots, &certificate, &key, &city_time)
                 .map_err(TlsError::Unusable)?,
             server: server_config(&roots, &certificate, &key, &city_time)
+                .map_err(TlsError::Unusable)?,
+            department: department_config(&certificate, &key, &city_time)
                 .map_err(TlsError::Unusable)?,
         })
     }

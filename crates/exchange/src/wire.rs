@@ -298,3 +298,118 @@ pub(crate) fn page_of(
         Wire::Refusal(refusal) => Ok(Err(reason_of(&refusal))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(product: &str) -> SignedHead {
+        let head = Head {
+            product: product.parse().unwrap(),
+            size: u64::MAX,
+            root: Hash32([1; 32]),
+            closed_through: UtcMicros::MIN,
+            at: UtcMicros::MAX,
+        };
+        SignedHead {
+            head,
+            key: Hash32([2; 32]),
+            signature: vec![3; SIGNATURE_BYTES_MAX],
+        }
+    }
+
+    fn listed(standing: Standing) -> Listed {
+        Listed {
+            product: "traffic.taxi".parse().unwrap(),
+            standing,
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_what_is_heard() {
+        let granted = Standing::Granted {
+            contract: Hash32([4; 32]),
+            head: head("traffic.taxi"),
+        };
+        let reasons = [
+            Reason::NotGranted,
+            Reason::UnknownProduct,
+            Reason::UnknownContract,
+            Reason::BeyondEnd,
+            Reason::Other,
+        ];
+        let standings = reasons.map(Standing::Refused).into_iter().chain([granted]);
+        for said in standings.map(listed) {
+            let heard = Listed::try_from(proto::ListedProduct::from(said.clone()));
+            assert_eq!(heard, Ok(said));
+        }
+        let page = Page {
+            from_index: 7,
+            entries: vec![vec![1], vec![]],
+            page_head: head("traffic.taxi"),
+            newest_head: head("traffic.taxi"),
+        };
+        let heard = Page::try_from(proto::ReleasePage::from(page.clone())).unwrap();
+        assert_eq!(
+            (heard.from_index, heard.entries),
+            (page.from_index, page.entries)
+        );
+        assert_eq!(
+            (heard.page_head, heard.newest_head),
+            (page.page_head, page.newest_head)
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let changes: [fn(&mut proto::SignedHead); 8] = [
+            |head| head.product = "Traffic.taxi".into(),
+            |head| head.product = "taxi".into(),
+            |head| head.root = vec![0; 31].into(),
+            |head| head.key = Bytes::new(),
+            |head| head.signature = vec![0; SIGNATURE_BYTES_MAX + 1].into(),
+            |head| head.closed_through_us = i64::MIN,
+            |head| head.at_us = i64::MAX,
+            |head| head.product = "traffic.other".into(),
+        ];
+        for change in changes {
+            let mut message = head_message(head("traffic.taxi"));
+            change(&mut message);
+            let grant = proto::Grant {
+                contract_hash: vec![0; 32].into(),
+                head: Some(message),
+            };
+            let listed = proto::ListedProduct {
+                product: "traffic.taxi".into(),
+                standing: Some(proto::listed_product::Standing::Grant(grant)),
+            };
+            assert!(Listed::try_from(listed).is_err());
+        }
+        let refused = proto::ListedProduct::from(listed(Standing::Refused(Reason::NotGranted)));
+        let many = vec![refused.clone(); PRODUCTS_PER_DOMAIN_MAX + 1];
+        assert!(listing_of(proto::ListProductsResponse { products: many }).is_err());
+        let nothing = proto::ListedProduct {
+            standing: None,
+            ..refused
+        };
+        assert!(Listed::try_from(nothing).is_err());
+        assert!(page_of(proto::PullReleasesResponse { content: None }).is_err());
+        assert!(contract_of(proto::GetContractResponse { outcome: None }).is_err());
+        let empty = proto::ReleasePage::default();
+        assert!(
+            Page::try_from(empty).is_err(),
+            "a page has an entry at least"
+        );
+    }
+
+    #[test]
+    fn a_reason_of_a_newer_version_is_some_reason() {
+        let refusal = proto::Refusal {
+            reason: 99,
+            message: "because".into(),
+        };
+        assert_eq!(reason_of(&refusal), Reason::Other);
+        assert_eq!(text_of("a\nb\u{1b}[2J"), "ab[2J");
+        assert_eq!(text_of(&"x".repeat(1_000)).len(), TEXT_CHARACTERS_MAX);
+    }
+}

@@ -19,6 +19,8 @@ use crate::link::Clock;
 
 /// Both ends must speak HTTP/2, which gRPC is carried by.
 const ALPN: &[u8] = b"h2";
+/// What is spoken on the department's side: gRPC, and plain HTTP for metrics.
+const DEPARTMENT_ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 pub(super) fn client_config(
     roots: &Arc<RootCertStore>,
@@ -26,20 +28,10 @@ pub(super) fn client_config(
     key: &PrivateKeyDer<'static>,
     city_time: &Arc<CityTime>,
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let provider = provider();
-    let signatures =
-        WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
-    let verifier = CityVerifier {
-        roots: Arc::clone(roots),
-        provider: Arc::clone(&provider),
-        signatures,
-    };
-    let mut config = ClientConfig::builder_with_details(provider, Arc::clone(city_time) as _)
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::clone(city_time) as _)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(Arc::new(CityVerifier::new(roots)?))
         .with_client_auth_cert(vec![certificate.clone()], key.clone_key())?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.enable_sni = false;
@@ -63,6 +55,37 @@ pub(super) fn server_config(
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![certificate.clone()], key.clone_key())?;
     config.alpn_protocols = vec![ALPN.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// For someone of a department, who shows no certificate.
+pub(super) fn guest_config(
+    roots: &Arc<RootCertStore>,
+    city_time: &Arc<CityTime>,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::clone(city_time) as _)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(CityVerifier::new(roots)?))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.enable_sni = false;
+    Ok(Arc::new(config))
+}
+
+/// For a node towards its own department: no certificate is asked for.
+pub(super) fn department_config(
+    certificate: &CertificateDer<'static>,
+    key: &PrivateKeyDer<'static>,
+    city_time: &Arc<CityTime>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::clone(city_time) as _)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key.clone_key())?;
+    config.alpn_protocols = DEPARTMENT_ALPN.map(<[u8]>::to_vec).into();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
@@ -95,6 +118,21 @@ struct CityVerifier {
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
     signatures: Arc<WebPkiServerVerifier>,
+}
+
+impl CityVerifier {
+    fn new(roots: &Arc<RootCertStore>) -> Result<Self, rustls::Error> {
+        let provider = provider();
+        let signatures =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
+                .build()
+                .map_err(|error| rustls::Error::General(error.to_string()))?;
+        Ok(Self {
+            roots: Arc::clone(roots),
+            provider,
+            signatures,
+        })
+    }
 }
 
 impl ServerCertVerifier for CityVerifier {

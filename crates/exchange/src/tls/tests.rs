@@ -221,3 +221,20 @@ async fn who_never_finishes_the_handshake_holds_up_nobody() {
         name("traffic")
     );
 }
+
+#[tokio::test]
+async fn a_guest_needs_no_certificate_and_believes_its_own_domains_node_only() {
+    let (city, clock) = (TestCity::new(), HandClock::new());
+    let folder = city.enroll("traffic", "a:1");
+    let traffic = Side::new(&folder, &clock);
+    for (domain, believed) in [("traffic", true), ("health", false)] {
+        let guest = Guest::load(&folder.tls(), name(domain), Arc::new(clock.clone())).unwrap();
+        let (near, far) = tokio::io::duplex(16 * 1024);
+        let (met, accepted) = tokio::join!(
+            guest.connect(Box::new(near)),
+            traffic.tls.department_acceptor().accept(far)
+        );
+        assert!(accepted.is_ok(), "nothing is asked of a guest");
+        assert_eq!(met.is_ok(), believed);
+    }
+}
