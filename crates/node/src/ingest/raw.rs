@@ -1,34 +1,33 @@
 //! A department's own rows as plain columns, for its own terminal: what a question gives without the city.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use civicmesh_exchange::link::Clock;
 use civicmesh_model::contract::Contract;
-use civicmesh_model::time::{UtcMicros, Zone};
+use civicmesh_model::time::Zone;
 
 use super::error::IngestError;
-use super::identity::ContributorSecret;
 use super::recipe::Recipe;
 use super::rows::Rows;
 use super::run::{APPEND_ROWS, read_chunk};
 use super::spool::Spool;
 
-/// The rows of `files` that an ingest under `contract` (in `folder`, with its lookups) accepts at `now`, as columns named as the product's: its time column in
-/// the zone of the city, dimensions as text, measures as Float64. Of rows with one key the last counts.
+/// The rows of `files` that an ingest under `contract`, of which `recipe` is made, accepts now. Columns are named as
+/// the product's: its time column in the zone of the city, dimensions as text, measures as Float64. Of rows with one
+/// key the last counts.
 pub fn read_all(
+    recipe: &Recipe,
     contract: &Contract,
-    folder: &Path,
     city: Zone,
     files: &[PathBuf],
-    now: UtcMicros,
+    clock: &dyn Clock,
 ) -> Result<Vec<RecordBatch>, IngestError> {
-    // no contributor is shown, so any secret does
-    let recipe = Recipe::new(contract, folder, &ContributorSecret::new(&[0; 32]))?;
-    let schema = schema(&recipe, contract, city);
+    let schema = schema(recipe, contract, city);
     let mut batches: Vec<RecordBatch> = Vec::new();
     let mut kept: Vec<Vec<bool>> = Vec::new();
     let mut last: HashMap<Vec<u8>, (usize, usize)> = HashMap::new();
@@ -40,7 +39,7 @@ pub fn read_all(
         let spool = Spool::open(file, &name)?;
         let mut rows = Rows::open(&spool, &recipe.dataset)?;
         let mut table = recipe.table()?;
-        while read_chunk(&mut rows, &mut table, APPEND_ROWS, now)? {
+        while read_chunk(&mut rows, &mut table, APPEND_ROWS, clock.now())? {
             let mut chunk = table.take();
             recipe.apply(&mut chunk)?;
             let shaped = recipe.outputs.shape(&mut chunk)?;

@@ -77,8 +77,20 @@ pub struct Progress {
 pub struct Summary {
     /// The file's name in the vault: the hash of its unpacked bytes.
     pub file: FileKey,
-    /// What became of its rows, in all ingests of it together.
-    pub totals: FileTotals,
+    /// Rows in the file; those below together, in all ingests of it.
+    pub rows: u64,
+    /// Rows stored for the first time.
+    pub accepted: u64,
+    /// Rows seen before under their key.
+    pub duplicate: u64,
+    /// Rows that changed one seen before.
+    pub corrected: u64,
+    /// Rows that the contract's filter left out.
+    pub filtered: u64,
+    /// Rows rejected.
+    pub rejected: u64,
+    /// Rows for days whose observations are past their retention; not kept.
+    pub expired: u64,
     /// Rejects by column and reason, most rows first; empty for a file that was taken in before.
     pub rejects: Vec<RejectCount>,
     /// Values that the contract turned into nulls, by column.
@@ -135,31 +147,37 @@ pub fn ingest(
         },
     };
     if !begun.finished {
-        let mut table = recipe.table()?;
-        let mut rows = Rows::open(&spool, &recipe.dataset)?;
-        while read_chunk(
-            &mut rows,
-            &mut table,
-            taking.rows_to_boundary(),
-            desk.clock.now(),
-        )? {
-            taking.progress.bytes = spool.bytes + rows.consumed();
-            taking.take(table.take(), watch)?;
-        }
+        taking.take_all(&spool, watch)?;
     }
+    let reject_file = taking.reject_file.finish(desk.clock.now())?;
     let totals = desk
         .vault
         .finish_file(dataset, file, &recipe.dataset.time)?;
-    tracing::info!(%dataset, %file, rows = totals.rows, accepted = totals.accepted, rejected = totals.rejected, "a file is in");
+    let FileTotals {
+        rows,
+        accepted,
+        duplicate,
+        corrected,
+        filtered,
+        rejected,
+        expired,
+        ..
+    } = totals;
     Ok(Summary {
         file,
-        totals,
+        rows,
+        accepted,
+        duplicate,
+        corrected,
+        filtered,
+        rejected,
+        expired,
         rejects: taking.tally.counts(),
         nulled: taking.nulled,
-        reject_file: taking.reject_file.finish(desk.clock.now())?,
+        reject_file,
         resumed: begun.rows_done,
         known: begun.finished,
-        over_limit: is_over(recipe.dataset.rejects_max, totals.rejected, totals.rows),
+        over_limit: is_over(recipe.dataset.rejects_max, rejected, rows),
     })
 }
 
@@ -253,6 +271,21 @@ impl Taking<'_> {
             0 => APPEND_ROWS,
             left => left.min(APPEND_ROWS),
         }
+    }
+
+    fn take_all(&mut self, spool: &Spool, watch: &mut dyn Watch) -> Result<(), IngestError> {
+        let mut table = self.recipe.table()?;
+        let mut rows = Rows::open(spool, &self.recipe.dataset)?;
+        while read_chunk(
+            &mut rows,
+            &mut table,
+            self.rows_to_boundary(),
+            self.desk.clock.now(),
+        )? {
+            self.progress.bytes = spool.bytes + rows.consumed();
+            self.take(table.take(), watch)?;
+        }
+        Ok(())
     }
 
     fn take(&mut self, mut chunk: Chunk, watch: &mut dyn Watch) -> Result<(), IngestError> {

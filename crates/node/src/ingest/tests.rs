@@ -9,6 +9,7 @@ mod stored;
 use std::path::Path;
 
 use arrow::array::StringArray;
+use civicmesh_exchange::link::Clock;
 use civicmesh_model::contract::Contract;
 use civicmesh_model::time::UtcMicros;
 use civicmesh_observation::Observations;
@@ -188,6 +189,15 @@ impl Taken {
                 .collect::<Vec<_>>()
         };
         self.observations.iter().flat_map(words).collect()
+    }
+}
+
+/// A clock that stands still.
+struct At(UtcMicros);
+
+impl Clock for At {
+    fn now(&self) -> UtcMicros {
+        self.0
     }
 }
 

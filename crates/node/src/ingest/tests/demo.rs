@@ -22,9 +22,10 @@ fn rows(domain: &str, contract: &str, files: &[&str]) -> RecordBatch {
     let contract = parse(&std::fs::read_to_string(folder.join(contract)).unwrap());
     let files: Vec<PathBuf> = files.iter().map(|file| folder.join(file)).collect();
     let city: Zone = "America/New_York".parse().unwrap();
+    let recipe = Recipe::new(&contract, &folder, &ContributorSecret::new(&[0; 32])).unwrap();
     // the clock of a node that runs the demo is years later
-    let now = "2024-01-01T00:00:00Z".parse().unwrap();
-    let batches = read_all(&contract, &folder, city, &files, now).unwrap();
+    let clock = At("2024-01-01T00:00:00Z".parse().unwrap());
+    let batches = read_all(&recipe, &contract, city, &files, &clock).unwrap();
     concat_batches(batches[0].schema_ref(), &batches).unwrap()
 }
 
