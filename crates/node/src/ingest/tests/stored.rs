@@ -147,7 +147,7 @@ fn a_file_counts_once_and_its_rejects_are_kept_for_its_owner() {
         ),
         (1, 10, 10)
     );
-    let kept = std::fs::read_to_string(first.reject_file.unwrap()).unwrap();
+    let kept = std::fs::read_to_string(first.reject_file.as_ref().unwrap()).unwrap();
     assert_eq!(kept.lines().count(), 10);
     assert!(
         kept.starts_with(
