@@ -216,7 +216,6 @@ mod tests {
     use arrow::array::Int64Array;
 
     use super::*;
-    use crate::ingest::table::Place;
 
     const ZONES: &str = "LocationID,zone,borough\r\n1,Newark,EWR\r\n56,Corona,Queens\r\n56,Corona,Queens\r\n103,\"Ellis, Liberty\",Manhattan\r\n103,Governor's,Manhattan\r\n264,Unknown,\r\n";
 
@@ -240,13 +239,11 @@ mod tests {
     }
 
     fn chunk(codes: ArrayRef) -> Chunk {
-        let places = (0..codes.len() as u64)
-            .map(|row| Place { row, line: row + 2 })
-            .collect();
+        let lines = (2..codes.len() as u64 + 2).collect();
         let rows = 0..codes.len() as u64;
         Chunk {
             rows,
-            places,
+            lines,
             columns: vec![codes],
             exact: vec![None],
             rejects: Vec::new(),

@@ -185,10 +185,10 @@ impl Rows {
                 wanted,
                 object,
             } => match lines.next()? {
-                Line::Line(line) if object.read(lines.bytes(), wanted) => {
+                Line::Whole(line) if object.read(lines.bytes(), wanted) => {
                     table.row(line, |column| object.cell(column, wanted));
                 }
-                Line::Line(line) => table.broken(line, Reason::NotJson, lines.bytes()),
+                Line::Whole(line) => table.broken(line, Reason::NotJson, lines.bytes()),
                 Line::TooLong(line) => table.broken(line, Reason::TooLong, b""),
                 Line::End => return Ok(false),
             },
@@ -296,7 +296,7 @@ pub(super) struct Lines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// A line that is not blank, in view, with its number, counted from 1.
-    Line(u64),
+    Whole(u64),
     /// A line that is longer than is read.
     TooLong(u64),
     /// The end.
@@ -336,7 +336,7 @@ impl Lines {
                     self.length = found.unwrap_or(self.window.rest().len());
                     self.line += 1;
                     if !self.bytes().is_empty() {
-                        return Ok(Line::Line(self.line));
+                        return Ok(Line::Whole(self.line));
                     }
                     self.window.pass(self.length);
                     self.length = 0;

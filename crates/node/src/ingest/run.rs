@@ -193,12 +193,12 @@ pub(super) fn fit(
     read_chunk(&mut rows, &mut table, FIT_ROWS as u64, now)?;
     let Chunk {
         rows,
-        places,
+        lines,
         rejects,
         ..
     } = table.take();
     let readable = rejects.iter().any(|reject| !reject.reason.is_unreadable());
-    let Some(first) = rejects.first().filter(|_| places.is_empty() && !readable) else {
+    let Some(first) = rejects.first().filter(|_| lines.is_empty() && !readable) else {
         return Ok(());
     };
     rejects.iter().for_each(tell);

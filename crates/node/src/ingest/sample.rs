@@ -143,7 +143,7 @@ fn look_json(spool: &Spool, sample: &mut Sample) -> Result<Vec<Look>, IngestErro
     let mut looks: BTreeMap<String, Look> = BTreeMap::new();
     for _ in 0..SAMPLE_ROWS {
         match lines.next()? {
-            Line::Line(_) => {}
+            Line::Whole(_) => {}
             Line::TooLong(_) => continue,
             Line::End => break,
         }
@@ -258,7 +258,7 @@ impl Look {
     fn add(&mut self, cell: Cell<'_>) {
         let text = cell
             .text()
-            .map_or_else(|_| Some(cell.shown().into()), |text| text)
+            .unwrap_or_else(|_| Some(cell.shown().into()))
             .unwrap_or_default();
         let text = text.trim_ascii();
         if text.is_empty() {

@@ -15,19 +15,11 @@ use super::column::ColumnBuilder;
 use super::error::IngestError;
 use super::reject::{Reason, Reject, shown};
 
-/// Where a row stands in its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    /// How many rows stand before it, rejected ones included: what an ingest resumes by.
-    pub row: u64,
-    /// The physical line on which it starts, counted from 1; in Parquet the row.
-    pub line: u64,
-}
-
 /// Columns under construction.
 pub(super) struct Table {
     columns: Vec<ColumnBuilder>,
-    places: Vec<Place>,
+    /// The line of each row that is not broken.
+    lines: Vec<u64>,
     rejected: Vec<usize>,
     rejects: Vec<Reject>,
     rows_read: u64,
@@ -38,8 +30,8 @@ pub(super) struct Table {
 pub(super) struct Chunk {
     /// The rows of the file that it stands for.
     pub rows: Range<u64>,
-    /// Where each row that is left stands.
-    pub places: Vec<Place>,
+    /// The physical line on which each row that is left starts, counted from 1; in Parquet the row.
+    pub lines: Vec<u64>,
     /// The columns so far: inputs first, then what lookups and expressions add.
     pub columns: Vec<ArrayRef>,
     /// Exact decimals, for each input column that is a measure as it stands.
@@ -54,10 +46,10 @@ pub(super) struct Chunk {
 
 impl Table {
     pub fn new(columns: Vec<ColumnBuilder>) -> Self {
-        let (places, rejected, rejects) = (Vec::new(), Vec::new(), Vec::new());
+        let (lines, rejected, rejects) = (Vec::new(), Vec::new(), Vec::new());
         Table {
             columns,
-            places,
+            lines,
             rejected,
             rejects,
             rows_read: 0,
@@ -89,12 +81,9 @@ impl Table {
                 value: shown(&cell(index).shown()),
                 reason,
             });
-            self.rejected.push(self.places.len());
+            self.rejected.push(self.lines.len());
         }
-        self.places.push(Place {
-            row: self.rows_read,
-            line,
-        });
+        self.lines.push(line);
         self.rows_read += 1;
     }
 
@@ -114,7 +103,7 @@ impl Table {
     /// holds.
     pub fn bytes(&self) -> usize {
         let text: usize = self.columns.iter().map(ColumnBuilder::text_bytes).sum();
-        text + self.places.len() * self.columns.len() * 8
+        text + self.lines.len() * self.columns.len() * 8
     }
 
     /// The rows since the last call.
@@ -129,7 +118,7 @@ impl Table {
         let (columns, exact) = self.columns.iter_mut().map(ColumnBuilder::finish).unzip();
         let mut chunk = Chunk {
             rows,
-            places: std::mem::take(&mut self.places),
+            lines: std::mem::take(&mut self.lines),
             columns,
             exact,
             rejects: std::mem::take(&mut self.rejects),
@@ -145,7 +134,7 @@ impl Table {
 impl Chunk {
     /// How many rows are left.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.lines.len()
     }
 
     /// Rejects the rows at these positions (ascending) on account of `column`, whose values are shown.
@@ -159,7 +148,7 @@ impl Chunk {
             let value = values
                 .and_then(|values| array_value_to_string(values, at).ok())
                 .unwrap_or_default();
-            let (line, column) = (self.places[at].line, Some(column.clone()));
+            let (line, column) = (self.lines[at], Some(column.clone()));
             self.rejects.push(Reject {
                 line,
                 column,
@@ -186,8 +175,7 @@ impl Chunk {
         let mut keep = vec![true; self.len()];
         rows.iter().for_each(|&at| keep[at] = false);
         let mut kept = keep.iter();
-        self.places
-            .retain(|_| *kept.next().expect("one flag a row"));
+        self.lines.retain(|_| *kept.next().expect("one flag a row"));
         let keep = BooleanArray::from(keep);
         let filtered = |array: &ArrayRef| {
             filter(array, &keep).expect("one flag a row, in types that filter knows")

@@ -89,8 +89,8 @@ impl Window {
         }
     }
 
-    /// Passes by everything up to and with the next line end, however far it is, and says whether there was any
-    /// byte. `\r`, `\n` and `\r\n` each end a line.
+    /// Passes by everything up to and with the next line end, however far it is. `\r`, `\n` and `\r\n` each end a
+    /// line.
     pub fn pass_line(&mut self) -> Result<(), IngestError> {
         loop {
             if let Some(at) = memchr::memchr2(b'\n', b'\r', self.rest()) {

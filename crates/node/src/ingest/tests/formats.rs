@@ -117,7 +117,12 @@ fn a_file_is_the_same_however_it_is_packed() {
     let hash = |content: &[u8]| {
         let spool = Spool::open(&bench.file("a", content), "a").unwrap();
         let mut heard = 0;
-        let hash = spool.hash(|bytes| Ok(heard = bytes)).unwrap();
+        let hash = spool
+            .hash(|bytes| {
+                heard = bytes;
+                Ok(())
+            })
+            .unwrap();
         assert_eq!(
             heard,
             content.len() as u64,
