@@ -103,10 +103,7 @@ fn look_delimited(spool: &Spool, sample: &mut Sample) -> Result<Vec<Look>, Inges
         }
     }
     sample.header = is_header(&looks);
-    if sample.header {
-        // a column without a name cannot be taken by it
-        looks.retain(|look| !look.header.is_empty());
-    } else {
+    if !sample.header {
         for look in &mut looks {
             let value = std::mem::take(&mut look.header);
             look.add(Cell::Text(value.as_bytes()));

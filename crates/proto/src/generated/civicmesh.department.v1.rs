@@ -387,6 +387,9 @@ pub struct ProductCompleteness {
     /// Windows that should be there and are not known to be closed.
     #[prost(uint64, tag = "23")]
     pub windows_open: u64,
+    /// Windows whose releases are past their retention at this node.
+    #[prost(uint64, tag = "24")]
+    pub windows_expired: u64,
 }
 /// Asks how things are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -136,7 +136,7 @@ fn a_header_may_lack_a_name_and_all_may_be_text() {
     };
     assert_eq!(
         looked(",day,x\n0,2020-01-01,5\n1,2020-01-02,6\n"),
-        (true, "day|x".to_owned(), 2)
+        (true, "|day|x".to_owned(), 2)
     );
     assert_eq!(
         looked("zone,borough\nA,Bronx\nB,Bronx\n"),

@@ -1,0 +1,383 @@
+//! The node as a whole: parts made in order, tasks started, and all of it stopped in order again.
+
+use std::io;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use civicmesh_disclosure::{Limits, SaltKey};
+use civicmesh_exchange::Exchange;
+use civicmesh_exchange::link::{Listener, Network, Stopped, run_blocking};
+use civicmesh_exchange::links::Links;
+use civicmesh_exchange::office::{NodeFolder, OfficeError};
+use civicmesh_exchange::roster::RosterBook;
+use civicmesh_exchange::tls::{Tls, TlsError};
+use civicmesh_exchange::traffic::Traffic;
+use civicmesh_ledger::{Ledger, LedgerError};
+use civicmesh_model::contract::{Finding, Severity};
+use civicmesh_model::names::DomainName;
+use civicmesh_query::{CityView, Engine, QueryError};
+use civicmesh_vault::{Vault, VaultError};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, ConfigError};
+use crate::contracts::{self, OwnContract};
+use crate::environment::Environment;
+use crate::ingest::{ContributorSecret, IngestError, Recipe};
+use crate::metrics::Metrics;
+use crate::publisher::{Idle, Product, Publishers, ReleaseKeys};
+use crate::{city, department, upkeep};
+
+/// This build's version of civicmesh.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The share of the stop's deadline that work in flight gets: one part in so many.
+const STOP_PARTS: u32 = 2;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `node.toml` cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Keys, tokens or roster cannot be used.
+    #[error(transparent)]
+    Office(#[from] OfficeError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The certificate is another domain's.
+    #[error("node.toml says {config}, and the certificate is that of {certificate}")]
+    OtherDomain {
+        /// What `node.toml` says.
+        config: DomainName,
+        /// What the certificate says.
+        certificate: DomainName,
+    },
+    /// A contract cannot be used.
+    #[error("{0}")]
+    Contract(Box<Finding>),
+    /// A contract's lookups or SQL cannot be used.
+    #[error(transparent)]
+    Recipe(#[from] IngestError),
+    /// A folder or file cannot be used.
+    #[error("{}: {error}", .path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The vault cannot be opened.
+    #[error("the vault cannot be opened: {0}")]
+    Vault(#[from] VaultError),
+    /// The ledger cannot be opened, or refuses a contract.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The query engine cannot be made.
+    #[error("the query engine cannot be made: {0}")]
+    Query(#[from] QueryError),
+    /// A port cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A server failed.
+    #[error("the {side} listener failed: {reason}")]
+    Serve {
+        /// Which one.
+        side: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The node was stopped while it started.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// What the tasks of one node share.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) environment: Environment,
+    pub(crate) folder: NodeFolder,
+    pub(crate) city: CityView,
+    pub(crate) tls: Arc<Tls>,
+    pub(crate) roster: Arc<RosterBook>,
+    pub(crate) tokens: department::Tokens,
+    pub(crate) keys: Arc<ReleaseKeys>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) engine: Engine,
+    pub(crate) exchange: Exchange,
+    /// Bytes to and from each peer.
+    pub(crate) traffic: Arc<Traffic>,
+    /// How the links to peers stand.
+    pub(crate) links: Arc<Links>,
+    /// Own products, sorted by the names of their files.
+    pub(crate) products: Vec<Arc<Product>>,
+    pub(crate) publishers: Publishers,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Where uploads lie.
+    pub(crate) spool: PathBuf,
+    /// Places for ingests.
+    pub(crate) ingests: Arc<Semaphore>,
+    pub(crate) tasks: Tasks,
+}
+
+/// The tasks of one node, and how they are told to end.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    /// The two servers: they end once calls in flight have ended.
+    pub(crate) servers: TaskTracker,
+    /// Every other task.
+    pub(crate) others: TaskTracker,
+    /// No new work is taken.
+    pub(crate) stop: CancellationToken,
+    /// Work in flight is given up.
+    pub(crate) abort: CancellationToken,
+}
+
+/// A node.
+pub struct Node;
+
+impl Node {
+    /// Starts the node of the folder `dir` in this environment. It has started once it listens on both of its ports.
+    pub async fn start(dir: &Path, environment: Environment) -> Result<Running, StartError> {
+        let config = Config::read(dir)?;
+        let (folder, opening) = (NodeFolder::new(dir), environment.clone());
+        let open = run_blocking(&*environment.blocking, move || open(folder, config, opening));
+        let (parts, publishers) = open.await??;
+        let parts = Arc::new(parts);
+        let city = listen(&*environment.network, &parts.config.node.city_listen).await?;
+        let department = listen(&*environment.network, &parts.config.node.department_listen).await?;
+        let (city_address, department_address) = (city.local_address(), department.local_address());
+        let failed = spawn(&parts, publishers, city, department);
+        tracing::info!(domain = %parts.city.domain, city = city_address, department = department_address, "the node runs");
+        Ok(Running { parts, city_address, department_address, failed })
+    }
+}
+
+/// A node that runs, until [`Running::stop`].
+pub struct Running {
+    parts: Arc<Parts>,
+    city_address: String,
+    department_address: String,
+    failed: mpsc::Receiver<StartError>,
+}
+
+impl Running {
+    /// Where peers reach it.
+    pub fn city_address(&self) -> &str {
+        &self.city_address
+    }
+
+    /// Where its department reaches it.
+    pub fn department_address(&self) -> &str {
+        &self.department_address
+    }
+
+    /// Ends when one of the listeners fails, which it does not while all is well.
+    pub async fn failed(&mut self) -> StartError {
+        match self.failed.recv().await {
+            Some(error) => error,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops: takes no new work, lets work in flight end for half of the deadline in `node.toml`, gives up what has not
+    /// ended by then, and closes the databases. What was acknowledged is durable before and after.
+    pub async fn stop(self) {
+        let Running { parts, .. } = self;
+        tracing::info!("stopping");
+        let (begun, whole) = (Instant::now(), parts.config.stop_deadline());
+        let tasks = &parts.tasks;
+        tasks.stop.cancel();
+        if timeout_at(begun + whole / STOP_PARTS, tasks.servers.wait()).await.is_err() {
+            tracing::warn!("work in flight is given up");
+        }
+        tasks.abort.cancel();
+        let ended = async { tokio::join!(tasks.servers.wait(), tasks.others.wait()) };
+        if timeout_at(begun + whole, ended).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
+        let closing = Arc::clone(&parts);
+        let flushed = run_blocking(&*parts.environment.blocking, move || {
+            closing.vault.flush().map_err(StartError::from)?;
+            closing.ledger.flush().map_err(StartError::from)
+        });
+        match flushed.await {
+            Ok(Ok(())) => tracing::info!("stopped"),
+            Ok(Err(error)) => tracing::error!(%error, "a database was not flushed; its log has all that was acknowledged"),
+            Err(Stopped) => tracing::error!("the databases were not flushed; their logs have all that was acknowledged"),
+        }
+    }
+}
+
+/// Starts every task of the node. What ends a listener comes out of the channel.
+fn spawn(
+    parts: &Arc<Parts>,
+    publishers: Idle,
+    city: Box<dyn Listener>,
+    department: Box<dyn Listener>,
+) -> mpsc::Receiver<StartError> {
+    let Tasks { servers, others, stop, abort } = &parts.tasks;
+    let (config, metrics) = (&parts.config, &parts.metrics);
+    let (fail, failed) = mpsc::channel(2);
+    for (side, server) in [
+        ("city", Box::pin(city::serve(Arc::clone(parts), city)) as Server),
+        ("department", Box::pin(department::serve(Arc::clone(parts), department))),
+    ] {
+        let (fail, abort) = (fail.clone(), abort.clone());
+        servers.spawn(async move {
+            tokio::select! {
+                () = abort.cancelled() => {}
+                ended = server => if let Err(reason) = ended {
+                    // both places are taken only when both listeners have failed already
+                    let _ = fail.try_send(StartError::Serve { side, reason });
+                },
+            }
+        });
+    }
+    publishers.start(&parts.environment, millis(config.publisher.interval_ms), metrics, others, abort);
+    others.spawn(city::puller(parts).run(stop.clone()));
+    others.spawn(upkeep::every(millis(config.pull.reload_interval_ms), Arc::clone(parts), stop.clone(), upkeep::reload));
+    let retention = millis(config.publisher.retention_interval_ms);
+    others.spawn(upkeep::every(retention, Arc::clone(parts), stop.clone(), upkeep::retain));
+    servers.close();
+    others.close();
+    failed
+}
+
+/// A server until it ends, with the reason if it should not have.
+type Server = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+async fn listen(network: &dyn Network, address: &str) -> Result<Box<dyn Listener>, StartError> {
+    let failed = |error| StartError::Listen { address: address.to_owned(), error };
+    network.listen(address).await.map_err(failed)
+}
+
+/// Makes every part, in the order in which they need each other. Opens the databases, and no port.
+fn open(folder: NodeFolder, config: Config, environment: Environment) -> Result<(Parts, Idle), StartError> {
+    let tls = Arc::new(Tls::load(&folder.tls(), Arc::clone(&environment.clock))?);
+    let roster = Arc::new(folder.open_roster()?);
+    let city = city_view(&config, &tls, &roster)?;
+    let contracts = own_contracts(&folder, &city.domain)?;
+    let tokens = department::Tokens::read(&folder)?;
+    let spool = department::prepare(folder.path())
+        .map_err(|error| StartError::Folder { path: folder.path().to_owned(), error })?;
+    let secret = folder.domain_secret()?;
+    let keys = Arc::new(ReleaseKeys { signing: Arc::new(folder.release_key()?), salt: SaltKey::new(*secret.expose()) });
+    let (vault, ledger) = databases(&folder, &config, &environment, &city)?;
+    let secret = ContributorSecret::new(secret.expose());
+    let mut products = Vec::new();
+    for own in contracts {
+        ledger.adopt_contract(&own.contract, environment.clock.now())?;
+        products.push(Arc::new(Product {
+            recipe: Recipe::new(&own.contract, &own.folder, &secret)?,
+            contract: own.contract,
+            zone: city.zone,
+            vault: Arc::clone(&vault),
+            ledger: Arc::clone(&ledger),
+            keys: Arc::clone(&keys),
+            windows_max: config.publisher.windows_max,
+            limits: Limits { cells_max: config.limits.cells_max },
+            held: Mutex::default(),
+            turn: Mutex::default(),
+        }));
+    }
+    let (publishers, idle) = Publishers::new(&products);
+    let exchange = Exchange {
+        domain: city.domain.clone(),
+        version: VERSION.into(),
+        ledger: Arc::clone(&ledger),
+        roster: Arc::clone(&roster),
+        clock: Arc::clone(&environment.clock),
+        entropy: Arc::clone(&environment.entropy),
+        blocking: Arc::clone(&environment.blocking),
+    };
+    let parts = Parts {
+        engine: Engine::new(Arc::clone(&ledger), city.clone(), query_limits(&config))?,
+        ingests: Arc::new(Semaphore::new(config.limits.ingests_max)),
+        traffic: Arc::default(),
+        links: Arc::default(),
+        metrics: Arc::new(Metrics::new()),
+        tasks: Tasks::default(),
+        config,
+        environment,
+        folder,
+        city,
+        tls,
+        roster,
+        tokens,
+        keys,
+        vault,
+        ledger,
+        exchange,
+        products,
+        publishers,
+        spool,
+    };
+    Ok((parts, idle))
+}
+
+fn city_view(config: &Config, tls: &Tls, roster: &RosterBook) -> Result<CityView, StartError> {
+    let (domain, certificate) = (config.node.domain.clone(), tls.own().domain);
+    if domain != certificate {
+        return Err(StartError::OtherDomain { config: domain, certificate });
+    }
+    let signed = roster.current();
+    Ok(CityView { name: signed.roster().city.clone(), zone: signed.roster().timezone, domain })
+}
+
+fn query_limits(config: &Config) -> civicmesh_query::Limits {
+    let limits = &config.limits;
+    civicmesh_query::Limits {
+        memory_bytes_max: limits.query_memory_bytes_max,
+        result_bytes_max: limits.result_bytes_max,
+        time_ms_max: limits.query_ms_max,
+        queries_max: limits.queries_max,
+        ..civicmesh_query::Limits::default()
+    }
+}
+
+fn own_contracts(folder: &NodeFolder, domain: &DomainName) -> Result<Vec<OwnContract>, StartError> {
+    let path = folder.contracts();
+    let (contracts, findings) =
+        contracts::load(&path, domain).map_err(|error| StartError::Folder { path, error })?;
+    for finding in &findings {
+        match finding.severity {
+            Severity::Error => return Err(StartError::Contract(Box::new(finding.clone()))),
+            Severity::Warning => tracing::warn!(%finding, "a contract could be better"),
+        }
+    }
+    Ok(contracts)
+}
+
+fn databases(
+    folder: &NodeFolder,
+    config: &Config,
+    environment: &Environment,
+    city: &CityView,
+) -> Result<(Arc<Vault>, Arc<Ledger>), StartError> {
+    let vault = civicmesh_vault::Options { zone: city.zone, environment: environment.storage.clone(), hook: environment.vault_hook.clone() };
+    let ledger = civicmesh_ledger::Options {
+        domain: city.domain.clone(),
+        zone: city.zone,
+        environment: environment.storage.clone(),
+        hook: environment.ledger_hook.clone(),
+    };
+    let vault = Vault::open(&folder.path().join(&config.node.vault), &vault)?;
+    let ledger = Ledger::open(&folder.path().join(&config.node.ledger), ledger)?;
+    Ok((Arc::new(vault), Arc::new(ledger)))
+}

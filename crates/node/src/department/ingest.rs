@@ -1,0 +1,380 @@
+//! One file on its way in: spooled, read, stored, and its windows closed. News streams back all the while.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use civicmesh_exchange::link::run_blocking;
+use civicmesh_exchange::request_id::RequestId;
+use civicmesh_model::contract::Status as ContractStatus;
+use civicmesh_model::names::SourceName;
+use civicmesh_model::time::{UtcMicros, Zone};
+use civicmesh_proto::department::v1 as proto;
+use civicmesh_proto::department::v1::ErrorCode;
+use civicmesh_proto::department::v1::ingest_request::Part;
+use civicmesh_proto::department::v1::ingest_response::News;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+use tracing::Instrument;
+
+use super::failure::Failure;
+use super::upload::Upload;
+use super::{Responses, listed};
+use crate::compose::Parts;
+use crate::ingest::{self, Desk, Progress, Reject, Summary, Watch};
+use crate::metrics::RowFate;
+use crate::publisher::Product;
+use crate::upkeep::REJECTS_FOLDER;
+
+/// News that waits to be sent.
+const NEWS_MAX: usize = 16;
+/// Rejects that are shown of one file while it is read; all of them are in the reject file.
+const REJECTS_SHOWN_MAX: usize = 1_000;
+/// Longest name of a file, in bytes.
+const FILE_NAME_BYTES_MAX: usize = 255;
+/// Bytes between two reports of an upload.
+const UPLOAD_REPORT_BYTES: u64 = 1 << 20;
+
+/// Where news of one ingest goes.
+type Sender = mpsc::Sender<Result<proto::IngestResponse, Status>>;
+
+/// Begins an ingest; what becomes of it streams back.
+pub(super) fn begin(
+    parts: &Arc<Parts>,
+    id: Option<RequestId>,
+    incoming: Streaming<proto::IngestRequest>,
+) -> Result<Responses<proto::IngestResponse>, Failure> {
+    if parts.tasks.stop.is_cancelled() {
+        return Err(Failure::new(ErrorCode::Stopping, "the node is stopping"));
+    }
+    let place = Arc::clone(&parts.ingests).try_acquire_owned().map_err(|_| {
+        let busy = format!("{} files are being taken in, as many as this node takes at once", parts.config.limits.ingests_max);
+        Failure::new(ErrorCode::Busy, busy).instead("try again in a moment")
+    })?;
+    let (news, receiver) = mpsc::channel(NEWS_MAX);
+    let abort = parts.tasks.abort.clone();
+    let taking = Taking { parts: Arc::clone(parts), news: news.clone() };
+    let work = async move {
+        let last = tokio::select! {
+            () = news.closed() => {
+                tracing::info!("the caller hung up; what was stored is kept");
+                return;
+            }
+            () = abort.cancelled() => Err(Failure::new(ErrorCode::Stopping, "the node is stopping; send the file again, it resumes")),
+            ended = taking.run(incoming, place) => ended.map(News::Summary),
+        };
+        let last = last.map(|news| proto::IngestResponse { news: Some(news) });
+        // who hung up meanwhile needs no answer
+        let _ = news.send(last.map_err(|failure| failure.status(id.as_ref()))).await;
+    };
+    parts.tasks.others.spawn(work.in_current_span());
+    Ok(Box::pin(ReceiverStream::new(receiver)))
+}
+
+/// Takes a wrong file back.
+pub(super) fn undo(parts: &Parts, request: &proto::UndoIngestRequest) -> Result<proto::UndoIngestResponse, Failure> {
+    let product = taker(parts, &request.dataset)?;
+    let rows = product.undo(&request.file)?;
+    tracing::info!(dataset = %product.dataset(), rows, "a file was taken back");
+    Ok(proto::UndoIngestResponse { rows })
+}
+
+/// What a file is, once its header has been read.
+struct Header {
+    product: Arc<Product>,
+    source: SourceName,
+    file_name: String,
+    complete: Option<Until>,
+}
+
+/// Up to when windows are closed.
+enum Until {
+    /// The last full window in the accepted rows.
+    LastFull,
+    /// This moment.
+    At(UtcMicros),
+}
+
+struct Taking {
+    parts: Arc<Parts>,
+    news: Sender,
+}
+
+impl Taking {
+    async fn run(
+        &self,
+        mut incoming: Streaming<proto::IngestRequest>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<proto::IngestSummary, Failure> {
+        let Some(Part::Header(header)) = next(&mut incoming).await? else {
+            return Err(Failure::new(ErrorCode::Invalid, "an ingest begins with its header"));
+        };
+        let header = Arc::new(self.header(header)?);
+        let upload = self.receive(&mut incoming).await?;
+        let summary = self.store(&header, upload, place).await?;
+        self.count(&header.product, &summary);
+        self.close(&header, summary).await
+    }
+
+    fn header(&self, header: proto::IngestHeader) -> Result<Header, Failure> {
+        let proto::IngestHeader { dataset, source, file_name, size_bytes, complete, complete_until } = header;
+        let product = taker(&self.parts, &dataset)?;
+        let invalid = |message: String| Failure::new(ErrorCode::Invalid, message);
+        let source = if source.is_empty() { dataset } else { source };
+        let source = source.parse().map_err(|error| invalid(format!("the source: {error}")))?;
+        if file_name.len() > FILE_NAME_BYTES_MAX || file_name.contains(['/', '\0']) {
+            return Err(invalid("the file's name is too long, or has a folder in it".to_owned()));
+        }
+        if size_bytes > self.parts.config.limits.upload_bytes_max {
+            return Err(too_large(self.parts.config.limits.upload_bytes_max));
+        }
+        let complete = match (complete, complete_until.as_str()) {
+            (false, _) => None,
+            (true, "") => Some(Until::LastFull),
+            (true, text) => Some(Until::At(moment(text, product.zone).ok_or_else(|| {
+                invalid("`complete` takes a date, a local time in the city's zone, or RFC 3339".to_owned())
+                    .instead("--complete=2020-06-01, or --complete=2020-06-01T12:00")
+            })?)),
+        };
+        Ok(Header { product, source, file_name, complete })
+    }
+
+    /// Spools the file's bytes to the disk.
+    async fn receive(&self, incoming: &mut Streaming<proto::IngestRequest>) -> Result<Upload, Failure> {
+        let parts = &self.parts;
+        let bytes_max = parts.config.limits.upload_bytes_max;
+        let mut upload = Upload::new(&parts.spool, bytes_max, parts.environment.entropy.as_ref()).map_err(disk)?;
+        let mut reported = 0;
+        loop {
+            match next(incoming).await? {
+                Some(Part::Chunk(chunk)) => {
+                    let (returned, written) = run_blocking(&*parts.environment.blocking, move || {
+                        let written = upload.write(&chunk);
+                        (upload, written)
+                    })
+                    .await?;
+                    written?;
+                    upload = returned;
+                }
+                Some(Part::End(_)) => return Ok(upload),
+                Some(Part::Header(_)) => return Err(Failure::new(ErrorCode::Invalid, "an ingest has one header")),
+                None => return Err(Failure::new(ErrorCode::Invalid, "the stream ended before the file did; nothing was stored")),
+            }
+            if upload.bytes() - reported >= UPLOAD_REPORT_BYTES {
+                reported = upload.bytes();
+                self.tell(News::Progress(proto::IngestProgress { bytes_received: reported, ..Default::default() })).await;
+            }
+        }
+    }
+
+    /// Reads the file and stores its rows, and passes on how that goes.
+    async fn store(&self, header: &Arc<Header>, upload: Upload, place: OwnedSemaphorePermit) -> Result<Summary, Failure> {
+        let cut = CancellationToken::new();
+        let _cut_when_dropped = cut.clone().drop_guard();
+        let (rejects, mut rejected) = mpsc::channel(REJECTS_SHOWN_MAX);
+        let (progress, mut progressed) = watch::channel(Progress::default());
+        let mut watching = Watching { cut, rejects, progress };
+        let (parts, storing) = (Arc::clone(&self.parts), Arc::clone(header));
+        let bytes_received = upload.bytes();
+        let ingested = run_blocking(
+            &*self.parts.environment.blocking,
+            move || {
+                // both are given back when the work ends, also where nobody waits for it any more
+                let (upload, _place) = (upload, place);
+                let rejects = parts.folder.path().join(REJECTS_FOLDER);
+                let desk = Desk { vault: &parts.vault, rejects: &rejects, clock: parts.environment.clock.as_ref() };
+                let file = ingest::Upload { path: upload.path(), name: &storing.file_name, source: &storing.source };
+                ingest::ingest(&storing.product.recipe, file, desk, &mut watching)
+            },
+        );
+        tokio::pin!(ingested);
+        loop {
+            tokio::select! {
+                Some(reject) = rejected.recv() => self.tell(News::Reject(shown(reject))).await,
+                Ok(()) = progressed.changed() => {
+                    let progress = *progressed.borrow_and_update();
+                    self.tell(News::Progress(told(bytes_received, progress))).await;
+                }
+                ended = &mut ingested => {
+                    while let Ok(reject) = rejected.try_recv() {
+                        self.tell(News::Reject(shown(reject))).await;
+                    }
+                    return Ok(ended??);
+                }
+            }
+        }
+    }
+
+    /// Completes what was asked for, and waits for the publisher.
+    async fn close(&self, header: &Header, summary: Summary) -> Result<proto::IngestSummary, Failure> {
+        let product = &header.product;
+        let held = product.late_rows_held();
+        if header.complete.is_some() {
+            self.complete(header, &summary).await?;
+        }
+        let mut notes = Vec::new();
+        if product.contract.status == ContractStatus::Draft {
+            notes.push("the contract is a draft: nothing is released; `civicmesh contract preview` shows what would be".to_owned());
+        }
+        if summary.known {
+            notes.push("this file was taken in before; it counts once".to_owned());
+        }
+        for (column, values) in &summary.nulled {
+            notes.push(format!("{values} values of {column} became null, as the contract says"));
+        }
+        let closed_through = match self.parts.publishers.turn(product.dataset()).await {
+            Ok(closed_through) => closed_through,
+            Err(error) if header.complete.is_some() => return Err(error.into()),
+            Err(error) => {
+                notes.push(format!("the rows are stored; {error}, and is tried again"));
+                None
+            }
+        };
+        let reject_file = summary.reject_file.map(|path| path.display().to_string()).unwrap_or_default();
+        Ok(proto::IngestSummary {
+            accepted: summary.accepted,
+            duplicate: summary.duplicate,
+            corrected: summary.corrected,
+            filtered: summary.filtered,
+            rejected: summary.rejected,
+            late: product.late_rows_held().saturating_sub(held),
+            reject_file,
+            closed_through_us: closed_through.map(|UtcMicros(micros)| micros),
+            over_limit: summary.over_limit,
+            resumed: summary.resumed,
+            notes,
+        })
+    }
+
+    async fn complete(&self, header: &Header, summary: &Summary) -> Result<(), Failure> {
+        let (parts, product) = (Arc::clone(&self.parts), Arc::clone(&header.product));
+        let (file, at) = (summary.file, match header.complete {
+            Some(Until::At(at)) => Some(at),
+            Some(Until::LastFull) | None => None,
+        });
+        run_blocking(&*self.parts.environment.blocking, move || {
+            let until = match at {
+                Some(at) => Some(at),
+                None => parts.vault.last_full(product.dataset(), file)?,
+            };
+            match until {
+                Some(until) => parts.vault.complete(product.dataset(), file, until),
+                None => Ok(()),
+            }
+        })
+        .await?
+        .map_err(Failure::from)
+    }
+
+    /// Who hung up needs no news: the task ends at its next wait.
+    async fn tell(&self, news: News) {
+        let _ = self.news.send(Ok(proto::IngestResponse { news: Some(news) })).await;
+    }
+
+    fn count(&self, product: &Product, summary: &Summary) {
+        let fates = [
+            (RowFate::Accepted, summary.accepted),
+            (RowFate::Duplicate, summary.duplicate),
+            (RowFate::Corrected, summary.corrected),
+            (RowFate::Filtered, summary.filtered),
+            (RowFate::Rejected, summary.rejected),
+        ];
+        for (fate, rows) in fates {
+            self.parts.metrics.rows(product.dataset().as_str(), fate, rows);
+        }
+        let Summary { rows, accepted, rejected, resumed, .. } = *summary;
+        tracing::info!(dataset = %product.dataset(), rows, accepted, rejected, resumed, "a file was taken in");
+    }
+}
+
+/// Hears the pipeline. It never waits: progress is the newest, rejects beyond a bound are counted and not shown.
+struct Watching {
+    cut: CancellationToken,
+    rejects: mpsc::Sender<Reject>,
+    progress: watch::Sender<Progress>,
+}
+
+impl Watch for Watching {
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        self.progress.send_replace(progress);
+        if self.cut.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn reject(&mut self, reject: &Reject) {
+        // a full channel: the terminal has seen enough, the reject file has them all
+        let _ = self.rejects.try_send(reject.clone());
+    }
+}
+
+async fn next(incoming: &mut Streaming<proto::IngestRequest>) -> Result<Option<Part>, Failure> {
+    match incoming.message().await {
+        Ok(Some(message)) => Ok(message.part),
+        Ok(None) => Ok(None),
+        Err(_) => Err(Failure::new(ErrorCode::Invalid, "the stream broke off; nothing past the last acknowledged row was stored")),
+    }
+}
+
+/// The product that takes from this dataset.
+fn taker(parts: &Parts, dataset: &str) -> Result<Arc<Product>, Failure> {
+    let found = parts.products.iter().find(|product| product.dataset().as_str() == dataset);
+    found.cloned().ok_or_else(|| {
+        let names: Vec<String> = parts.products.iter().map(|product| product.dataset().to_string()).collect();
+        let message = format!("no contract of this node takes that dataset; there are: {}", listed(&names));
+        Failure::new(ErrorCode::UnknownDataset, message)
+    })
+}
+
+/// A moment as people write it: RFC 3339, or civil time in the city's zone.
+fn moment(text: &str, zone: Zone) -> Option<UtcMicros> {
+    use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
+    if let Ok(moment) = text.parse() {
+        return Some(moment);
+    }
+    let formats = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"];
+    let local = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+    let date = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|date| date.and_time(NaiveTime::MIN));
+    Some(zone.start_of_local(local.or_else(date)?))
+}
+
+fn shown(reject: Reject) -> proto::IngestReject {
+    let Reject { line, column, value, reason } = reject;
+    let column = column.map(|column| column.to_string()).unwrap_or_default();
+    proto::IngestReject { line, column, value, reason: reason.to_string() }
+}
+
+fn told(bytes_received: u64, progress: Progress) -> proto::IngestProgress {
+    let Progress { bytes, bytes_total, rows, accepted, rejected } = progress;
+    proto::IngestProgress {
+        bytes_received,
+        rows_read: rows,
+        rows_accepted: accepted,
+        rows_rejected: rejected,
+        bytes_read: bytes,
+        bytes_to_read: bytes_total,
+    }
+}
+
+fn too_large(bytes_max: u64) -> Failure {
+    Failure::new(ErrorCode::TooLarge, format!("the file is larger than {bytes_max} bytes, the node's limit"))
+        .instead("split it, or raise `upload_bytes_max` under [limits] in node.toml")
+}
+
+fn disk(error: std::io::Error) -> Failure {
+    Failure::inner(ErrorCode::Storage, &error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_write_moments_in_the_citys_zone() {
+        let zone: Zone = "America/New_York".parse().unwrap();
+        let midnight: UtcMicros = "2020-03-09T04:00:00Z".parse().unwrap();
+        for text in ["2020-03-09", "2020-03-09T00:00", "2020-03-09 00:00:00", "2020-03-09T04:00:00Z"] {
+            assert_eq!(moment(text, zone), Some(midnight), "{text}");
+        }
+        assert_eq!(moment("yesterday", zone), None);
+    }
+}

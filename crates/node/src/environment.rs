@@ -1,0 +1,166 @@
+//! Everything that a node takes from the world: time, randomness, sockets, threads and the disk's kind.
+//!
+//! This is the only file that may ask the operating system for them (clippy's `disallowed-methods` keeps it so).
+//! A simulation passes its own [`Environment`] to [`crate::Node::start`] and so runs the same node.
+#![allow(clippy::disallowed_methods)]
+
+use std::io;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use civicmesh_exchange::link::{Blocking, BoxedIo, Clock, Entropy, Listener, Network};
+use civicmesh_model::time::UtcMicros;
+use civicmesh_store::Hook;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What a node takes from the world.
+#[derive(Clone)]
+pub struct Environment {
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Secure randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Sockets.
+    pub network: Arc<dyn Network>,
+    /// Where work that blocks (disk, parsing) runs.
+    pub blocking: Arc<dyn Blocking>,
+    /// What the two databases stand on.
+    pub storage: civicmesh_store::Environment,
+    /// Fails batches of the vault on purpose.
+    pub vault_hook: Option<Arc<dyn Hook>>,
+    /// Fails batches of the ledger on purpose.
+    pub ledger_hook: Option<Arc<dyn Hook>>,
+}
+
+impl Environment {
+    /// The real world: the system's clock and randomness, TCP, tokio's blocking threads, the disk.
+    pub fn real() -> Environment {
+        Environment {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy(SystemRandom::new())),
+            network: Arc::new(Tcp),
+            blocking: Arc::new(TokioBlocking),
+            storage: civicmesh_store::Environment::Disk,
+            vault_hook: None,
+            ledger_hook: None,
+        }
+    }
+}
+
+/// The system's clock.
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> UtcMicros {
+        let micros = match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
+        };
+        UtcMicros(micros)
+    }
+}
+
+/// The system's secure randomness.
+struct SystemEntropy(SystemRandom);
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        self.0.fill(bytes).expect("the system's randomness does not fail once it has started");
+    }
+}
+
+/// TCP as tokio has it.
+struct Tcp;
+
+#[async_trait]
+impl Network for Tcp {
+    async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?.to_string();
+        Ok(Box::new(Listening { listener, address }))
+    }
+
+    async fn connect(&self, address: &str) -> io::Result<BoxedIo> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::new(stream))
+    }
+}
+
+/// A listening TCP socket.
+struct Listening {
+    listener: TcpListener,
+    address: String,
+}
+
+#[async_trait]
+impl Listener for Listening {
+    async fn accept(&mut self) -> io::Result<BoxedIo> {
+        let (stream, _) = self.listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::new(stream))
+    }
+
+    fn local_address(&self) -> String {
+        self.address.clone()
+    }
+}
+
+/// Tokio's blocking threads.
+struct TokioBlocking;
+
+impl Blocking for TokioBlocking {
+    fn execute(&self, work: Box<dyn FnOnce() + Send>) {
+        drop(tokio::task::spawn_blocking(work));
+    }
+}
+
+/// Ends when the system asks the process to stop: SIGTERM or SIGINT.
+pub async fn termination() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use civicmesh_exchange::link::{Stopped, run_blocking};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn blocking_work_returns_its_value_and_a_panic_is_stopped() {
+        let blocking = Environment::real().blocking;
+        assert_eq!(run_blocking(&*blocking, || 6 * 7).await, Ok(42));
+        let stopped: Result<(), Stopped> = run_blocking(&*blocking, || panic!("on purpose")).await;
+        assert_eq!(stopped, Err(Stopped));
+    }
+
+    #[tokio::test]
+    async fn a_listener_hears_what_a_connection_says() {
+        let network = Environment::real().network;
+        let mut listener = network.listen("127.0.0.1:0").await.unwrap();
+        let address = listener.local_address();
+        let (sent, accepted) = tokio::join!(network.connect(&address), listener.accept());
+        sent.unwrap().write_all(b"hello").await.unwrap();
+        let mut heard = String::new();
+        accepted.unwrap().read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, "hello");
+    }
+
+    #[test]
+    fn entropy_differs_from_draw_to_draw() {
+        let environment = Environment::real();
+        let (mut one, mut two) = ([0_u8; 32], [0_u8; 32]);
+        environment.entropy.fill(&mut one);
+        environment.entropy.fill(&mut two);
+        assert_ne!(one, two);
+    }
+}
