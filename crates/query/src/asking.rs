@@ -9,6 +9,7 @@ use civicmesh_model::names::ProductId;
 use civicmesh_model::time::UtcMicros;
 use datafusion::common::TableReference;
 use datafusion::common::config::Dialect;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -18,6 +19,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
@@ -134,6 +136,7 @@ impl Asker {
             .create_physical_plan(&optimized, &state)
             .await
             .map_err(planning)?;
+        let physical = yielding(physical).map_err(planning)?;
         let schema = physical.schema();
         let batches = self.collect(&state, physical).await?;
         Ok(Answer {
@@ -280,6 +283,23 @@ impl Asker {
     fn error(&self, error: &DataFusionError, stage: Stage) -> QueryError {
         QueryError::of(error, stage, self.limits.memory_bytes_max as u64)
     }
+}
+
+/// The plan with a place to yield above each operator that makes many batches of one, so that the time limit and a
+/// client that hangs up are noticed. (DataFusion yields where batches come from, not where they multiply.)
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let multiplies = |plan: &Arc<dyn ExecutionPlan>| {
+        plan.children().len() > 1 || matches!(plan.name(), "UnnestExec" | "RecursiveQueryExec")
+    };
+    let wrap = |plan: Arc<dyn ExecutionPlan>| {
+        Ok(match multiplies(&plan) {
+            true => {
+                Transformed::yes(Arc::new(CooperativeExec::new(plan)) as Arc<dyn ExecutionPlan>)
+            }
+            false => Transformed::no(plan),
+        })
+    };
+    Ok(plan.transform_up(wrap)?.data)
 }
 
 /// Whether the answer may be given at all.

@@ -14,7 +14,7 @@ use civicmesh_model::release::{
     SuppressionReason,
 };
 use civicmesh_model::time::{UtcMicros, Zone};
-use datafusion::catalog::{CatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::config::Dialect;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -309,7 +309,18 @@ fn release(table: &Table, zone: Zone) -> Vec<Entry> {
             })
         }
     };
-    calendar.windows(start, end).map(entry).collect()
+    let mut entries: Vec<Entry> = Vec::new();
+    for entry in calendar.windows(start, end).map(entry) {
+        match (entries.last_mut(), entry) {
+            (Some(Entry::Empty(run)), Entry::Empty(next)) => {
+                run.end = next.end;
+                run.windows += 1;
+                run.closed_through = next.end;
+            }
+            (_, entry) => entries.push(entry),
+        }
+    }
+    entries
 }
 
 /// A state as far as the contract publishes it.
