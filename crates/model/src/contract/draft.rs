@@ -93,7 +93,8 @@ fn drafts(sample: &Sample) -> Vec<Draft<'_>> {
             InputKind::Timestamp if !has_time => Part::Time,
             _ if shown == PRODUCT_COLUMNS_MAX => Part::Read,
             InputKind::Text | InputKind::Boolean
-                if (2..=DIMENSION_VALUES_MAX).contains(&column.distinct) =>
+                // a dimension is never null
+                if column.empty == 0 && (2..=DIMENSION_VALUES_MAX).contains(&column.distinct) =>
             {
                 Part::Dimension
             }
