@@ -22,6 +22,9 @@ mod requests;
 pub mod status;
 mod upkeep;
 
+#[cfg(test)]
+mod tests;
+
 pub use check::{Check, CheckState, Report, check};
 pub use civicmesh_exchange::office;
 pub use civicmesh_model as model;
