@@ -1,0 +1,115 @@
+//! The vault itself: opened, and one writer at a time.
+
+use crate::VaultError;
+use crate::keys::meta::{self, FORMAT, Identity};
+use crate::keys::{self, datasets};
+use crate::partition::Days;
+use civicmesh_model::time::Zone;
+use civicmesh_store::{DirectoryMode, Environment, Hook, Store};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How a vault is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// The city's zone, whose civil days are the partitions.
+    pub zone: Zone,
+    /// Where the bytes go.
+    pub environment: Environment,
+    /// Fails batches on purpose.
+    pub hook: Option<Arc<dyn Hook>>,
+}
+
+impl Options {
+    /// A vault on the file system, without a hook.
+    pub fn new(zone: Zone) -> Self {
+        Self {
+            zone,
+            environment: Environment::Disk,
+            hook: None,
+        }
+    }
+}
+
+/// The raw observations of one domain.
+#[derive(Debug)]
+pub struct Vault {
+    pub(crate) store: Store,
+    pub(crate) days: Days,
+    /// Held by whoever changes something, from his first read to his commit: sequences are given and committed in
+    /// order, and what a change was reckoned from still holds when it is stored.
+    writing: Mutex<()>,
+}
+
+impl Vault {
+    /// Opens the vault in the directory `path`, which is made, closed to all others, where it does not exist. A file
+    /// that was being taken back when the process died is taken back now.
+    pub fn open(path: &Path, options: &Options) -> Result<Self, VaultError> {
+        let Options {
+            zone,
+            environment,
+            hook,
+        } = options.clone();
+        let store = civicmesh_store::Options {
+            environment,
+            hook,
+            ..civicmesh_store::Options::new(keys::ALL, DirectoryMode::Owner)
+        };
+        let store = Store::open(path, &store)?;
+        let identity = Identity {
+            format: FORMAT,
+            zone,
+        };
+        match meta::identity(&store)? {
+            None => {
+                let mut batch = store.batch();
+                meta::put_identity(&mut batch, &identity);
+                store.commit(batch)?;
+            }
+            Some(stored) if stored.format != FORMAT => {
+                return Err(VaultError::Format {
+                    stored: stored.format,
+                    known: FORMAT,
+                });
+            }
+            Some(stored) if stored.zone != zone => {
+                return Err(VaultError::Zone {
+                    stored: stored.zone,
+                    given: zone,
+                });
+            }
+            Some(_) => {}
+        }
+        let vault = Self {
+            store,
+            days: Days::new(zone),
+            writing: Mutex::new(()),
+        };
+        for (dataset, set) in datasets::all(&vault.store)? {
+            if let Some(file) = set.undoing {
+                vault.take_back(&dataset, file)?;
+            }
+        }
+        Ok(vault)
+    }
+
+    /// The sequence of the last change to observations; it never falls.
+    pub fn sequence(&self) -> Result<u64, VaultError> {
+        meta::sequence(&self.store)
+    }
+
+    /// Bytes that the vault takes on the disk, without the write-ahead log.
+    pub fn size_bytes(&self) -> Result<u64, VaultError> {
+        Ok(self.store.size_bytes()?)
+    }
+
+    /// Writes what is in memory to tables, so that the next opening is fast.
+    pub fn flush(&self) -> Result<(), VaultError> {
+        Ok(self.store.flush()?)
+    }
+
+    /// The right to change something. One who panicked while he held it changed nothing: a batch is stored whole.
+    pub(crate) fn write(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
