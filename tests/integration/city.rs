@@ -13,19 +13,34 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The `civicmesh` binary that `scripts/test` has built beside this one.
 pub fn binary() -> PathBuf {
     let this = std::env::current_exe().expect("the test's own path");
-    let binary = this.parent().and_then(Path::parent).expect("target/debug").join("civicmesh");
-    assert!(binary.exists(), "{} is not built: call `make test`", binary.display());
+    let binary = this
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/debug")
+        .join("civicmesh");
+    assert!(
+        binary.exists(),
+        "{} is not built: call `make test`",
+        binary.display()
+    );
     binary
 }
 
 /// The repository's root.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the root")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .expect("the root")
 }
 
 /// Runs the command to its end.
 pub fn civicmesh(arguments: &[&str]) -> Output {
-    Command::new(binary()).args(arguments).stdin(Stdio::null()).output().expect("civicmesh starts")
+    Command::new(binary())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("civicmesh starts")
 }
 
 /// Runs the command and demands that it succeeds; gives its stdout.
@@ -45,7 +60,10 @@ pub fn must(arguments: &[&str]) -> String {
 pub fn free_ports() -> (u16, u16) {
     let a = TcpListener::bind("127.0.0.1:0").expect("a port");
     let b = TcpListener::bind("127.0.0.1:0").expect("a port");
-    (a.local_addr().expect("bound").port(), b.local_addr().expect("bound").port())
+    (
+        a.local_addr().expect("bound").port(),
+        b.local_addr().expect("bound").port(),
+    )
 }
 
 /// Waits until `ready` gives a value; panics with `what` when patience runs out.
@@ -78,8 +96,19 @@ impl City {
     pub fn found(name: &str, timezone: &str) -> Self {
         let folder = TempDir::new().expect("a folder");
         let office = folder.path().join("office");
-        must(&["city", "init", text(&office), "--name", name, "--timezone", timezone]);
-        Self { folder, seeds: Vec::new() }
+        must(&[
+            "city",
+            "init",
+            text(&office),
+            "--name",
+            name,
+            "--timezone",
+            timezone,
+        ]);
+        Self {
+            folder,
+            seeds: Vec::new(),
+        }
     }
 
     pub fn office(&self) -> PathBuf {
@@ -94,7 +123,16 @@ impl City {
         let department = format!("127.0.0.1:{department}");
         let office = self.office();
         let mut arguments = vec![
-            "city", "enroll", text(&office), "--domain", domain, "--listen", &listen, "--department", &department, "--out",
+            "city",
+            "enroll",
+            text(&office),
+            "--domain",
+            domain,
+            "--listen",
+            &listen,
+            "--department",
+            &department,
+            "--out",
             text(&dir),
         ];
         for seed in &self.seeds {
@@ -103,13 +141,31 @@ impl City {
         must(&arguments);
         self.seeds.push(listen);
         for contract in contracts {
-            std::fs::copy(contract, dir.join("contracts").join(contract.file_name().expect("a name"))).expect("copied");
+            std::fs::copy(
+                contract,
+                dir.join("contracts")
+                    .join(contract.file_name().expect("a name")),
+            )
+            .expect("copied");
         }
-        Node { domain: domain.to_owned(), dir, child: None }
+        Node {
+            domain: domain.to_owned(),
+            dir,
+            child: None,
+        }
     }
 }
 
 impl Node {
+    /// A node whose folder stands already.
+    pub fn at(domain: &str, dir: PathBuf) -> Self {
+        Self {
+            domain: domain.to_owned(),
+            dir,
+            child: None,
+        }
+    }
+
     /// Starts the node and waits until it answers.
     pub fn start(&mut self) {
         self.start_with(&[]);
@@ -134,8 +190,16 @@ impl Node {
         self.child = Some(child);
         eventually(&format!("{} answers\n{}", self.domain, self.log()), || {
             let child = self.child.as_mut().expect("running");
-            assert!(child.try_wait().expect("a state").is_none(), "{} ended: {}", self.domain, self.log());
-            civicmesh(&["status", "--node", text(&self.dir), "--format", "json"]).status.success().then_some(())
+            assert!(
+                child.try_wait().expect("a state").is_none(),
+                "{} ended: {}",
+                self.domain,
+                self.log()
+            );
+            civicmesh(&["status", "--node", text(&self.dir), "--format", "json"])
+                .status
+                .success()
+                .then_some(())
         });
     }
 
@@ -149,7 +213,10 @@ impl Node {
     /// SIGTERM, and the exit code.
     pub fn stop(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("running");
-        let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+        let status = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .expect("kill runs");
         assert!(status.success());
         child.wait().expect("gone").code()
     }
@@ -160,7 +227,15 @@ impl Node {
 
     /// `civicmesh ingest` of these files into a dataset, with further arguments.
     pub fn ingest(&self, dataset: &str, files: &[&Path], further: &[&str]) -> Output {
-        let mut arguments = vec!["ingest", "--node", text(&self.dir), "--dataset", dataset, "--format", "json"];
+        let mut arguments = vec![
+            "ingest",
+            "--node",
+            text(&self.dir),
+            "--dataset",
+            dataset,
+            "--format",
+            "json",
+        ];
         arguments.extend(further);
         arguments.extend(files.iter().map(|file| text(file)));
         civicmesh(&arguments)
@@ -175,19 +250,35 @@ impl Node {
     /// What the node says in refusing a question.
     pub fn refusal(&self, sql: &str) -> String {
         let output = civicmesh(&["query", "--node", text(&self.dir), "--format", "json", sql]);
-        assert_eq!(output.status.code(), Some(1), "not refused: {}", String::from_utf8_lossy(&output.stdout));
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "not refused: {}",
+            String::from_utf8_lossy(&output.stdout)
+        );
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     /// The city as this node sees it.
     pub fn status(&self) -> Value {
-        serde_json::from_str(&must(&["status", "--node", text(&self.dir), "--format", "json"])).expect("JSON")
+        serde_json::from_str(&must(&[
+            "status",
+            "--node",
+            text(&self.dir),
+            "--format",
+            "json",
+        ]))
+        .expect("JSON")
     }
 
     /// The state of one product in this node's status.
     pub fn product(&self, id: &str) -> Option<Value> {
         let status = self.status();
-        status["products"].as_array()?.iter().find(|product| product["product"] == id).cloned()
+        status["products"]
+            .as_array()?
+            .iter()
+            .find(|product| product["product"] == id)
+            .cloned()
     }
 }
 

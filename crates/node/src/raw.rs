@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use civicmesh_model::time::Zone;
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider};
+use civicmesh_query::{QueryError, using};
 use datafusion::catalog::MemTable;
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider};
+use datafusion::config::Dialect;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
@@ -29,6 +31,9 @@ pub enum RawError {
     /// A file cannot be read.
     #[error(transparent)]
     Ingest(#[from] IngestError),
+    /// The question cannot be read.
+    #[error(transparent)]
+    Question(#[from] QueryError),
     /// The engine refuses the question.
     #[error("the raw rows cannot be asked: {0}")]
     Engine(#[from] DataFusionError),
@@ -36,7 +41,11 @@ pub enum RawError {
 
 /// Answers `sql` over the accepted rows of every source, a contract with its files each; a product is the table
 /// `domain.product`, as in a city. `city` is the zone in which time is told.
-pub async fn answer(sql: &str, sources: &[(PathBuf, Vec<PathBuf>)], city: Zone) -> Result<Vec<RecordBatch>, RawError> {
+pub async fn answer(
+    sql: &str,
+    sources: &[(PathBuf, Vec<PathBuf>)],
+    city: Zone,
+) -> Result<Vec<RecordBatch>, RawError> {
     let config = SessionConfig::new().with_default_catalog_and_schema(CATALOG, "public");
     let mut config = config.with_create_default_catalog_and_schema(false);
     config.options_mut().execution.time_zone = Some(city.name().to_owned());
@@ -44,10 +53,23 @@ pub async fn answer(sql: &str, sources: &[(PathBuf, Vec<PathBuf>)], city: Zone) 
     let catalog = Arc::new(MemoryCatalogProvider::new());
     context.register_catalog(CATALOG, Arc::clone(&catalog) as Arc<dyn CatalogProvider>);
     for (contract, files) in sources {
-        let own = contracts::read_one(contract).ok_or_else(|| RawError::Contract(contract.clone()))?;
-        let recipe = Recipe::new(&own.contract, &own.folder, &ContributorSecret::new(&[0; 32]))?;
-        let rows = ingest::read_all(&recipe, &own.contract, city, files, Environment::real().clock.as_ref())?;
-        let Some(first) = rows.first() else { return Err(RawError::Contract(contract.clone())) };
+        let own =
+            contracts::read_one(contract).ok_or_else(|| RawError::Contract(contract.clone()))?;
+        let recipe = Recipe::new(
+            &own.contract,
+            &own.folder,
+            &ContributorSecret::new(&[0; 32]),
+        )?;
+        let rows = ingest::read_all(
+            &recipe,
+            &own.contract,
+            city,
+            files,
+            Environment::real().clock.as_ref(),
+        )?;
+        let Some(first) = rows.first() else {
+            return Err(RawError::Contract(contract.clone()));
+        };
         let table = MemTable::try_new(first.schema(), vec![rows])?;
         let product = &own.contract.product;
         let schema = catalog.schema(product.domain.as_str());
@@ -55,5 +77,9 @@ pub async fn answer(sql: &str, sources: &[(PathBuf, Vec<PathBuf>)], city: Zone) 
         schema.register_table(product.product.to_string(), Arc::new(table))?;
         catalog.register_schema(product.domain.as_str(), schema)?;
     }
-    Ok(context.sql(sql).await?.collect().await?)
+    let state = context.state();
+    let mut statement = state.sql_to_statement(sql, &Dialect::PostgreSQL)?;
+    using::write_out(&mut statement)?;
+    let plan = state.statement_to_plan(statement).await?;
+    Ok(context.execute_logical_plan(plan).await?.collect().await?)
 }

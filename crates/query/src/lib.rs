@@ -19,7 +19,7 @@ mod scans;
 mod shelf;
 mod state;
 mod statement;
-mod using;
+pub mod using;
 mod wall;
 
 pub use completeness::ProductCompleteness;

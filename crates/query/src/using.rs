@@ -19,7 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 use crate::error::QueryError;
 
 /// Writes out every USING of the statement.
-pub(crate) fn write_out(statement: &mut Statement) -> Result<(), QueryError> {
+pub fn write_out(statement: &mut Statement) -> Result<(), QueryError> {
     let flow = match statement {
         Statement::Statement(statement) => VisitMut::visit(statement.as_mut(), &mut Queries),
         Statement::Explain(explain) => return write_out(&mut explain.statement),

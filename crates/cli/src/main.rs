@@ -1,0 +1,53 @@
+//! The `civicmesh` command: one binary for the city's office, a department's node, and those who ask.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed and says why, 2 usage,
+//! 3 `--require-complete` not met.
+
+mod args;
+mod city;
+mod completeness;
+mod contract;
+mod demo;
+mod ingest;
+mod node;
+mod query;
+mod render;
+mod say;
+mod status;
+
+use args::{Arguments, Command};
+use clap::{CommandFactory, Parser};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            say::error(&error);
+            ExitCode::from(say::exit_code(&error))
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let logs = arguments.logs();
+    match arguments.command {
+        Command::City(command) => city::run(command),
+        Command::Node(command) => node::run(command, &logs),
+        Command::Contract(command) => contract::run(command),
+        Command::Ingest(command) => ingest::run(command),
+        Command::Query(command) => query::run(&command),
+        Command::Status(command) => status::run(&command),
+        Command::Demo(command) => demo::run(command),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "civicmesh",
+                &mut std::io::stdout(),
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

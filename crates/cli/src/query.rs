@@ -1,0 +1,64 @@
+//! `civicmesh query`: one question across the whole city, and what the answer is missing.
+
+use crate::args::{AnswerFormat, QueryCommand};
+use crate::say::{self, Exit};
+use crate::{completeness, render};
+use anyhow::Result;
+use civicmesh_node::client::{Client, ClientError, QueryAnswer};
+use civicmesh_node::office::Purpose;
+use serde_json::json;
+use std::process::ExitCode;
+
+pub fn run(command: &QueryCommand) -> Result<ExitCode> {
+    let (zone, answer) = say::block_on(async {
+        let mut client = Client::connect(&command.node, Purpose::Query, say::token())?;
+        let answer = client
+            .query(&command.sql, command.require_complete)
+            .await
+            .map_err(plain)?;
+        let zone = client.status().await?.time_zone;
+        anyhow::Ok((zone, answer))
+    })?;
+    print(&answer, &zone, command.format)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(answer: &QueryAnswer, zone: &str, format: AnswerFormat) -> Result<()> {
+    let footer = completeness::footer(&answer.completeness, zone);
+    match format {
+        AnswerFormat::Table => {
+            println!("{}", render::rows(&answer.batches)?);
+            println!("\n{footer}");
+        }
+        AnswerFormat::Json => say::json(&json!({
+            "rows": render::json_rows(&answer.batches)?,
+            "completeness": completeness::json(&answer.completeness),
+        }))?,
+        AnswerFormat::Csv => {
+            render::csv(&answer.batches, std::io::stdout().lock())?;
+            eprintln!("{footer}");
+        }
+        AnswerFormat::Parquet => {
+            render::parquet(&answer.schema, &answer.batches, std::io::stdout())?;
+            eprintln!("{footer}");
+        }
+    }
+    Ok(())
+}
+
+/// A node's refusal in plain words, with what can be asked instead; a gap under `--require-complete` has its own exit code.
+pub fn plain(error: ClientError) -> anyhow::Error {
+    match error {
+        ClientError::Incomplete { message } => Exit {
+            code: say::INCOMPLETE,
+            message,
+        }
+        .into(),
+        ClientError::Refused {
+            message,
+            instead: Some(instead),
+            ..
+        } => anyhow::anyhow!("{message}\n  instead: {instead}"),
+        other => other.into(),
+    }
+}

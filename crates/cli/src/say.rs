@@ -1,0 +1,72 @@
+//! What goes to stderr: errors in plain words, and the exit code that belongs to them.
+
+use anyhow::Context;
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+
+/// Exit code of a question that `--require-complete` would not let pass.
+pub const INCOMPLETE: u8 = 3;
+
+/// An error that carries an exit code other than 1.
+#[derive(Debug)]
+pub struct Exit {
+    pub code: u8,
+    pub message: String,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Exit {}
+
+/// Says an error with its causes, one a line.
+pub fn error(error: &anyhow::Error) {
+    eprintln!("civicmesh: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because {cause}");
+    }
+}
+
+/// The exit code that belongs to an error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    error.downcast_ref::<Exit>().map_or(1, |exit| exit.code)
+}
+
+/// The token that replaces the node folder's own: needed where `--node` is a URL.
+pub fn token() -> Option<String> {
+    std::env::var("CIVICMESH_TOKEN").ok()
+}
+
+/// Prints a value as JSON.
+pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// Runs what talks to a node.
+pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+/// Reads a file whole.
+pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| path.display().to_string())
+}
+
+/// Writes a file whole.
+pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    std::fs::write(path, bytes).with_context(|| path.display().to_string())
+}
+
+/// A path as text, for what takes a folder or a URL.
+pub fn text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str()
+        .with_context(|| format!("{}: not UTF-8", path.display()))
+}

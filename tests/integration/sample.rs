@@ -1,0 +1,67 @@
+//! A small dataset of our own making, with a weight that no two rows share in a sum that must come out exactly.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// One product `counts.events`: open, hourly, in UTC, keyed by row, so that nothing is lost or doubled unseen.
+pub fn contract(folder: &Path) -> PathBuf {
+    let file = folder.join("events.yaml");
+    std::fs::write(&file, CONTRACT).expect("written");
+    file
+}
+
+const CONTRACT: &str = r#"apiVersion: v3.1.0
+kind: DataContract
+id: counts.events
+version: 1.0.0
+status: active
+name: Counted events
+description: {purpose: Show that nothing is lost and nothing doubled}
+schema:
+- name: events
+  properties:
+  - {name: time, logicalType: timestamp, required: true, description: Start of the hour}
+  - {name: zone, logicalType: string, required: true, description: Where}
+  - {name: weight, logicalType: number, description: A weight of its own for each row}
+customProperties:
+- property: civicmesh.terms
+  value:
+    windows: {grain: 1 hour, start: 2024-01-01, lateness: 1 hour}
+    measures: {weight: {unit: "1", decimals: 0, min: 0, max: 1000000, publish: [count, sum, sum_squares, min, max]}}
+    disclosure: {method: open, reason: counters of things and of no person, approver: the test}
+    audience: city
+    retention: {raw: 20 years, releases: 20 years}
+- property: civicmesh.dataset
+  value:
+    name: event_rows
+    time: {column: at, zone: UTC}
+    columns: {id: text, at: timestamp, zone: text, weight: number}
+    key: [id]
+"#;
+
+/// Rows `from..until`, one a second from 1 January 2024, row `n` weighing `n + 1`.
+pub fn rows(folder: &Path, name: &str, from: u64, until: u64) -> PathBuf {
+    let mut text = String::from("id,at,zone,weight\n");
+    for n in from..until {
+        let (day, second) = (n / 86_400 + 1, n % 86_400);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        let zone = ["north", "east", "south", "west"][usize::try_from(n % 4).expect("small")];
+        writeln!(
+            text,
+            "r{n},2024-01-{day:02}T{hour:02}:{minute:02}:{second:02}Z,{zone},{}",
+            n + 1
+        )
+        .expect("text");
+    }
+    let file = folder.join(name);
+    std::fs::write(&file, text).expect("written");
+    file
+}
+
+/// What the weights of rows `0..count` add up to.
+pub fn total(count: u64) -> u64 {
+    count * (count + 1) / 2
+}
+
+/// Counts and adds up every row of the product.
+pub const TOTAL: &str = "SELECT count(*) AS events, sum(weight) AS weight FROM counts.events";
