@@ -193,10 +193,12 @@ impl Vault {
         until: UtcMicros,
     ) -> Result<(), VaultError> {
         let _writing = self.write();
-        let set = self.dataset(&self.store, dataset)?;
+        let mut set = self.dataset(&self.store, dataset)?;
         let mut record = self.file(&self.store, dataset, &set, file)?;
         record.completed_through = record.completed_through.max(Some(until));
+        set.completed_through = set.completed_through.max(record.completed_through);
         let mut batch = self.store.batch();
+        datasets::put(&mut batch, dataset, &set);
         files::put(&mut batch, set.number(), file, &record);
         Ok(self.store.commit(batch)?)
     }

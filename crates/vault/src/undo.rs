@@ -164,9 +164,14 @@ impl Vault {
         let mut set = self.dataset(&self.store, dataset)?;
         let record = self.file(&self.store, dataset, &set, file)?;
         let mut feed = self.source(&self.store, &set, &record.source)?;
-        let others = files::all(&self.store, set.number())?.into_iter();
-        let others = others.filter(|(key, other)| *key != file && other.source == record.source);
-        feed.watermark = others.filter_map(|(_, other)| other.through).max();
+        let mut others = files::all(&self.store, set.number())?;
+        others.retain(|(key, _)| *key != file);
+        let completed = others
+            .iter()
+            .filter_map(|(_, other)| other.completed_through);
+        set.completed_through = completed.max();
+        others.retain(|(_, other)| other.source == record.source);
+        feed.watermark = others.iter().filter_map(|(_, other)| other.through).max();
         if !record.finished {
             feed.unfinished = feed.unfinished.saturating_sub(1);
         }

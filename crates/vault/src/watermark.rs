@@ -1,6 +1,6 @@
 //! How far a dataset's sources have told everything.
 
-use crate::keys::{datasets, files, sources};
+use crate::keys::{datasets, sources};
 use crate::{Vault, VaultError};
 use civicmesh_model::names::DatasetName;
 use civicmesh_model::time::{Span, UtcMicros};
@@ -40,11 +40,7 @@ impl Vault {
             }
             furthest = furthest.max(source.watermark);
         }
-        let files = files::all(&snapshot, set.number())?;
-        let completed_through = files
-            .iter()
-            .filter_map(|(_, file)| file.completed_through)
-            .max();
+        let completed_through = set.completed_through;
         let at = least.or(furthest);
         Ok(
             (at.is_some() || completed_through.is_some()).then_some(Watermark {

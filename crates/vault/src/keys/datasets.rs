@@ -7,6 +7,7 @@
 use super::{DatasetNumber, from_json, to_json};
 use crate::{FileKey, VaultError};
 use civicmesh_model::names::DatasetName;
+use civicmesh_model::time::UtcMicros;
 use civicmesh_store::{Batch, Direction, KeyRange, Keyspace, Read};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ pub(crate) struct DatasetRecord {
     pub(crate) sources: u32,
     /// Rows that retention has removed.
     pub(crate) dropped: u64,
+    /// Event time through which an operator declared the dataset complete: the latest of its files'.
+    pub(crate) completed_through: Option<UtcMicros>,
     /// The file that is being taken back.
     pub(crate) undoing: Option<FileKey>,
 }
@@ -31,6 +34,7 @@ impl DatasetRecord {
             files: 0,
             sources: 0,
             dropped: 0,
+            completed_through: None,
             undoing: None,
         }
     }
@@ -83,6 +87,7 @@ mod tests {
         assert_eq!(get(&store, &name).unwrap(), None);
         let record = DatasetRecord {
             files: 3,
+            completed_through: Some(UtcMicros(5)),
             undoing: Some(FileKey(Hash32([7; 32]))),
             ..DatasetRecord::new(2)
         };
