@@ -32,9 +32,7 @@ impl<'a> Cell<'a> {
     pub fn text(self) -> Result<Option<Cow<'a, str>>, Reason> {
         Ok(Some(match self {
             Self::Null => return Ok(None),
-            Self::Text(bytes) => {
-                Cow::Borrowed(std::str::from_utf8(bytes).map_err(|_| Reason::NotUtf8)?)
-            }
+            Self::Text(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).map_err(|_| Reason::NotUtf8)?),
             Self::Integer(number) => Cow::Owned(number.to_string()),
             Self::Single(number) => Cow::Owned(number.to_string()),
             Self::Double(number) => Cow::Owned(number.to_string()),
@@ -56,14 +54,9 @@ impl<'a> Cell<'a> {
 /// ISO 8601; midnight is written as the date alone, which is how a date comes out of a typed file.
 fn written(micros: i64) -> String {
     const DAY: i64 = 86_400_000_000;
-    let format = if micros % DAY == 0 {
-        "%Y-%m-%d"
-    } else {
-        "%Y-%m-%dT%H:%M:%S%.f"
-    };
+    let format = if micros % DAY == 0 { "%Y-%m-%d" } else { "%Y-%m-%dT%H:%M:%S%.f" };
     let time = chrono::DateTime::from_timestamp_micros(micros);
-    time.map(|time| time.format(format).to_string())
-        .unwrap_or_default()
+    time.map(|time| time.format(format).to_string()).unwrap_or_default()
 }
 
 /// The word for a kind, with its article.
@@ -89,16 +82,11 @@ pub(super) fn integer(cell: Cell<'_>) -> Result<i64, Reason> {
         Cell::Single(number) => whole(number.into()),
         Cell::Double(number) => whole(number),
         Cell::Text(bytes) => {
-            let text = std::str::from_utf8(bytes)
-                .map_err(|_| Reason::NotUtf8)?
-                .trim_ascii();
-            text.parse()
-                .or_else(|_| number(cell).map_err(|_| Reason::NotInteger).and_then(whole))
+            let text = std::str::from_utf8(bytes).map_err(|_| Reason::NotUtf8)?.trim_ascii();
+            text.parse().or_else(|_| number(cell).map_err(|_| Reason::NotInteger).and_then(whole))
         }
         Cell::Nested => Err(Reason::Nested),
-        Cell::Null | Cell::Boolean(_) | Cell::Instant(_) | Cell::Local(_) => {
-            Err(Reason::NotInteger)
-        }
+        Cell::Null | Cell::Boolean(_) | Cell::Instant(_) | Cell::Local(_) => Err(Reason::NotInteger),
     }
 }
 
@@ -117,11 +105,7 @@ pub(super) fn number(cell: Cell<'_>) -> Result<f64, Reason> {
             return Err(Reason::NotNumber);
         }
     };
-    if f64::is_finite(number) {
-        Ok(number)
-    } else {
-        Err(Reason::NotNumber)
-    }
+    if f64::is_finite(number) { Ok(number) } else { Err(Reason::NotNumber) }
 }
 
 /// Reads true or false, as people and programs write them.
@@ -160,15 +144,9 @@ mod tests {
         ] {
             assert_eq!(integer(cell), Ok(value));
         }
-        for cell in [
-            text("7.5"),
-            text(""),
-            text("x"),
-            text("1e300"),
-            text("inf"),
-            Cell::Double(0.5),
-            Cell::Boolean(true),
-        ] {
+        for cell in
+            [text("7.5"), text(""), text("x"), text("1e300"), text("inf"), Cell::Double(0.5), Cell::Boolean(true)]
+        {
             assert_eq!(integer(cell), Err(Reason::NotInteger));
         }
         assert_eq!(integer(Cell::Text(b"\xff")), Err(Reason::NotUtf8));
@@ -177,19 +155,8 @@ mod tests {
     #[test]
     fn numbers_are_finite() {
         assert_eq!(number(text(" 1.5e1 ")), Ok(15.0));
-        assert_eq!(
-            number(Cell::Single(0.1)),
-            Ok(0.1),
-            "the figure that was meant, not its binary neighbour"
-        );
-        for cell in [
-            text("NaN"),
-            text("inf"),
-            text("1e999"),
-            text("1,5"),
-            Cell::Double(f64::NAN),
-            Cell::Null,
-        ] {
+        assert_eq!(number(Cell::Single(0.1)), Ok(0.1), "the figure that was meant, not its binary neighbour");
+        for cell in [text("NaN"), text("inf"), text("1e999"), text("1,5"), Cell::Double(f64::NAN), Cell::Null] {
             assert_eq!(number(cell), Err(Reason::NotNumber));
         }
         assert_eq!(number(Cell::Nested), Err(Reason::Nested));

@@ -36,18 +36,11 @@ impl TimeReader {
     pub fn new(format: Option<&str>, zone: Zone) -> Option<Self> {
         let formats = match format {
             Some(format) => vec![StrftimeItems::new(format).parse_to_owned().ok()?],
-            None => ISO
-                .iter()
-                .map(|format| StrftimeItems::new(format).parse_to_owned())
-                .collect::<Result<_, _>>()
-                .ok()?,
+            None => {
+                ISO.iter().map(|format| StrftimeItems::new(format).parse_to_owned()).collect::<Result<_, _>>().ok()?
+            }
         };
-        Some(TimeReader {
-            formats,
-            likely: 0,
-            zone,
-            last: (Vec::new(), Err(Reason::NotTime)),
-        })
+        Some(TimeReader { formats, likely: 0, zone, last: (Vec::new(), Err(Reason::NotTime)) })
     }
 
     /// The instant, in microseconds since 1970 UTC. A date alone is its first instant; of a local time that came
@@ -56,8 +49,7 @@ impl TimeReader {
         let bytes = match cell {
             Cell::Instant(micros) => return in_range(micros),
             Cell::Local(micros) => {
-                let local =
-                    chrono::DateTime::from_timestamp_micros(micros).ok_or(Reason::NotTime)?;
+                let local = chrono::DateTime::from_timestamp_micros(micros).ok_or(Reason::NotTime)?;
                 return self.resolve(local.naive_utc());
             }
             Cell::Text(bytes) => bytes,
@@ -65,9 +57,8 @@ impl TimeReader {
             _ => &cell.text()?.unwrap_or_default().into_owned().into_bytes(),
         };
         if self.last.0 != bytes {
-            let read = std::str::from_utf8(bytes)
-                .map_err(|_| Reason::NotUtf8)
-                .and_then(|text| self.parse(text.trim_ascii()));
+            let read =
+                std::str::from_utf8(bytes).map_err(|_| Reason::NotUtf8).and_then(|text| self.parse(text.trim_ascii()));
             self.last.0.clear();
             self.last.0.extend_from_slice(bytes);
             self.last.1 = read;
@@ -93,9 +84,7 @@ impl TimeReader {
             return in_range(time.timestamp_micros());
         }
         if parsed.timestamp().is_some() {
-            let time = parsed
-                .to_naive_datetime_with_offset(0)
-                .map_err(|_| Reason::NotTime)?;
+            let time = parsed.to_naive_datetime_with_offset(0).map_err(|_| Reason::NotTime)?;
             return in_range(time.and_utc().timestamp_micros());
         }
         let date = parsed.to_naive_date().map_err(|_| Reason::NotTime)?;
@@ -121,11 +110,7 @@ impl TimeReader {
 }
 
 fn in_range(micros: i64) -> Result<i64, Reason> {
-    if UtcMicros(micros).is_in_range() {
-        Ok(micros)
-    } else {
-        Err(Reason::NotTime)
-    }
+    if UtcMicros(micros).is_in_range() { Ok(micros) } else { Err(Reason::NotTime) }
 }
 
 #[cfg(test)]
@@ -139,9 +124,7 @@ mod tests {
     }
 
     fn read(reader: &mut TimeReader, text: &str) -> Result<String, Reason> {
-        reader
-            .read(Cell::Text(text.as_bytes()))
-            .map(|micros| UtcMicros(micros).to_string())
+        reader.read(Cell::Text(text.as_bytes())).map(|micros| UtcMicros(micros).to_string())
     }
 
     fn good(text: &str) -> Result<String, Reason> {
@@ -164,14 +147,7 @@ mod tests {
         ] {
             assert_eq!(read(&mut iso, text), good(instant), "{text}");
         }
-        for text in [
-            "",
-            "2014-13-01",
-            "2014-08-01T25:00:00",
-            "01/08/2014",
-            "2014-08-01T07:50:00 CET",
-            "0000-01-01",
-        ] {
+        for text in ["", "2014-13-01", "2014-08-01T25:00:00", "01/08/2014", "2014-08-01T07:50:00 CET", "0000-01-01"] {
             assert_eq!(read(&mut iso, text), Err(Reason::NotTime), "{text}");
         }
     }
@@ -179,27 +155,15 @@ mod tests {
     #[test]
     fn a_fraction_may_come_and_go() {
         let mut mixed = reader(Some("%Y-%m-%d %H:%M:%S%.f"), "UTC");
-        assert_eq!(
-            read(&mut mixed, "2014-05-22 09:09:04.145"),
-            good("2014-05-22T09:09:04.145Z")
-        );
-        assert_eq!(
-            read(&mut mixed, "2014-05-22 09:09:04"),
-            good("2014-05-22T09:09:04Z")
-        );
-        assert_eq!(
-            read(&mut mixed, "2014-05-22T09:09:04"),
-            Err(Reason::NotTime)
-        );
+        assert_eq!(read(&mut mixed, "2014-05-22 09:09:04.145"), good("2014-05-22T09:09:04.145Z"));
+        assert_eq!(read(&mut mixed, "2014-05-22 09:09:04"), good("2014-05-22T09:09:04Z"));
+        assert_eq!(read(&mut mixed, "2014-05-22T09:09:04"), Err(Reason::NotTime));
     }
 
     #[test]
     fn formats_of_the_contract() {
         let mut american = reader(Some("%m/%d/%Y %I:%M:%S %p"), "America/New_York");
-        assert_eq!(
-            read(&mut american, "07/20/2020 01:05:09 PM"),
-            good("2020-07-20T17:05:09Z")
-        );
+        assert_eq!(read(&mut american, "07/20/2020 01:05:09 PM"), good("2020-07-20T17:05:09Z"));
         assert_eq!(read(&mut american, "07/20/2020"), Err(Reason::NotTime));
         let mut day = reader(Some("%m/%d/%Y"), "America/New_York");
         assert_eq!(read(&mut day, "02/29/2020"), good("2020-02-29T05:00:00Z"));
@@ -212,18 +176,9 @@ mod tests {
     #[test]
     fn clock_changes() {
         let mut local = reader(None, "America/New_York");
-        assert_eq!(
-            read(&mut local, "2020-03-08 02:30:00"),
-            Err(Reason::SkippedTime)
-        );
-        assert_eq!(
-            read(&mut local, "2020-11-01 01:30:00"),
-            good("2020-11-01T05:30:00Z")
-        );
-        assert_eq!(
-            read(&mut local, "2020-11-01 01:30:00-05:00"),
-            good("2020-11-01T06:30:00Z")
-        );
+        assert_eq!(read(&mut local, "2020-03-08 02:30:00"), Err(Reason::SkippedTime));
+        assert_eq!(read(&mut local, "2020-11-01 01:30:00"), good("2020-11-01T05:30:00Z"));
+        assert_eq!(read(&mut local, "2020-11-01 01:30:00-05:00"), good("2020-11-01T06:30:00Z"));
         // a day whose midnight is skipped still starts
         let mut day = reader(None, "America/Sao_Paulo");
         assert_eq!(read(&mut day, "2018-11-04"), good("2018-11-04T03:00:00Z"));

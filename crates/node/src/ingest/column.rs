@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder,
-    TimestampMicrosecondBuilder,
+    ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
 };
 use civicmesh_model::contract::{Dataset, InputColumn, InputKind, OnInvalid};
 use civicmesh_model::number::{NumberError, parse_half_even};
@@ -73,11 +72,7 @@ enum Taken<'a> {
 impl ColumnBuilder {
     /// A builder of the dataset's `column`. `measure` holds the decimals of the measure that the column is, if it is
     /// one as it stands.
-    pub fn new(
-        column: &InputColumn,
-        dataset: &Dataset,
-        measure: Option<u8>,
-    ) -> Result<Self, IngestError> {
+    pub fn new(column: &InputColumn, dataset: &Dataset, measure: Option<u8>) -> Result<Self, IngestError> {
         let zone = dataset.time.zone;
         let values = match column.kind {
             InputKind::Text => Values::Text(StringBuilder::new()),
@@ -86,34 +81,21 @@ impl ColumnBuilder {
             InputKind::Boolean => Values::Boolean(BooleanBuilder::new()),
             InputKind::Timestamp => {
                 let reader = TimeReader::new(column.format.as_deref(), zone).ok_or_else(|| {
-                    IngestError::Contract(format!(
-                        "column `{}` has a time format that is none",
-                        column.name
-                    ))
+                    IngestError::Contract(format!("column `{}` has a time format that is none", column.name))
                 })?;
-                Values::Timestamp(
-                    TimestampMicrosecondBuilder::new().with_timezone(zone.name()),
-                    reader,
-                )
+                Values::Timestamp(TimestampMicrosecondBuilder::new().with_timezone(zone.name()), reader)
             }
         };
         let is_time = column.name == dataset.time.column;
-        let bound =
-            |local: Option<chrono::NaiveDateTime>| local.map(|local| zone.start_of_local(local).0);
+        let bound = |local: Option<chrono::NaiveDateTime>| local.map(|local| zone.start_of_local(local).0);
         Ok(ColumnBuilder {
             name: column.name.as_str().into(),
             values,
-            missing: column
-                .missing
-                .iter()
-                .map(|code| code.trim_ascii().as_bytes().to_vec())
-                .collect(),
+            missing: column.missing.iter().map(|code| code.trim_ascii().as_bytes().to_vec()).collect(),
             missing_numbers: match column.kind {
-                InputKind::Integer | InputKind::Number => column
-                    .missing
-                    .iter()
-                    .filter_map(|code| number(Cell::Text(code.as_bytes())).ok())
-                    .collect(),
+                InputKind::Integer | InputKind::Number => {
+                    column.missing.iter().filter_map(|code| number(Cell::Text(code.as_bytes())).ok()).collect()
+                }
                 _ => Vec::new(),
             },
             min: column.min.unwrap_or(f64::NEG_INFINITY),
@@ -126,10 +108,7 @@ impl ColumnBuilder {
                 clock: i64::MAX,
             }),
             exact: match (measure, column.kind) {
-                (Some(decimals), InputKind::Number) => Some(Exact {
-                    decimals,
-                    values: Int64Builder::new(),
-                }),
+                (Some(decimals), InputKind::Number) => Some(Exact { decimals, values: Int64Builder::new() }),
                 _ => None,
             },
             nulled: 0,
@@ -139,9 +118,7 @@ impl ColumnBuilder {
     /// Tells the event time column what the node's clock shows.
     pub fn set_clock(&mut self, now: UtcMicros) {
         if let Some(range) = &mut self.time {
-            range.clock = now
-                .0
-                .saturating_add(AHEAD_OF_CLOCK_MINUTES_MAX * 60_000_000);
+            range.clock = now.0.saturating_add(AHEAD_OF_CLOCK_MINUTES_MAX * 60_000_000);
         }
     }
 
@@ -180,9 +157,7 @@ impl ColumnBuilder {
             }
             Values::Integer(_) => {
                 let value = integer(cell)?;
-                Ok(self
-                    .in_range(value as f64)?
-                    .map_or(Taken::Null, |_| Taken::Integer(value)))
+                Ok(self.in_range(value as f64)?.map_or(Taken::Null, |_| Taken::Integer(value)))
             }
             Values::Number(_) => {
                 let value = number(cell)?;
@@ -190,10 +165,7 @@ impl ColumnBuilder {
                     return Ok(Taken::Null);
                 };
                 let exact = match &self.exact {
-                    Some(exact) => {
-                        parse_half_even(&cell.text()?.unwrap_or_default(), exact.decimals)
-                            .map_err(unfit)?
-                    }
+                    Some(exact) => parse_half_even(&cell.text()?.unwrap_or_default(), exact.decimals).map_err(unfit)?,
                     None => 0,
                 };
                 Ok(Taken::Number(value, exact))
@@ -227,13 +199,7 @@ impl ColumnBuilder {
 
     fn append(&mut self, taken: Taken<'_>) {
         if let Some(exact) = &mut self.exact {
-            exact
-                .values
-                .append_option(if let Taken::Number(_, exact) = taken {
-                    Some(exact)
-                } else {
-                    None
-                });
+            exact.values.append_option(if let Taken::Number(_, exact) = taken { Some(exact) } else { None });
         }
         match (&mut self.values, taken) {
             (Values::Text(builder), Taken::Text(text)) => builder.append_value(text),
@@ -266,12 +232,7 @@ impl ColumnBuilder {
             Values::Timestamp(builder, _) => Arc::new(builder.finish()),
             Values::Boolean(builder) => Arc::new(builder.finish()),
         };
-        (
-            array,
-            self.exact
-                .as_mut()
-                .map(|exact| Arc::new(exact.values.finish()) as ArrayRef),
-        )
+        (array, self.exact.as_mut().map(|exact| Arc::new(exact.values.finish()) as ArrayRef))
     }
 }
 
@@ -297,9 +258,7 @@ pub(super) fn check_range(value: f64, min: f64, max: f64) -> Result<(), Reason> 
 /// What a number that is no measure's value is called in a report.
 pub(super) fn unfit(error: NumberError) -> Reason {
     match error {
-        NumberError::TooLarge | NumberError::Overflow | NumberError::TooManyDecimals => {
-            Reason::TooManyDigits
-        }
+        NumberError::TooLarge | NumberError::Overflow | NumberError::TooManyDecimals => Reason::TooManyDigits,
         NumberError::NotANumber | NumberError::NotFinite => Reason::NotNumber,
     }
 }

@@ -44,11 +44,7 @@ pub(super) enum Next {
         line: u64,
     },
     /// A line that is no record; its start is shown.
-    Broken {
-        line: u64,
-        reason: Reason,
-        start: Vec<u8>,
-    },
+    Broken { line: u64, reason: Reason, start: Vec<u8> },
     /// The end.
     End,
 }
@@ -72,13 +68,7 @@ const BROKEN_BYTES_MAX: usize = 200;
 
 impl Records {
     pub fn new(content: Content, delimiter: u8) -> Result<Self, IngestError> {
-        Ok(Records {
-            window: Window::new(content)?,
-            delimiter,
-            fields: Vec::new(),
-            length: 0,
-            line: 1,
-        })
+        Ok(Records { window: Window::new(content)?, delimiter, fields: Vec::new(), length: 0, line: 1 })
     }
 
     /// Bytes of the file on disk consumed so far.
@@ -107,12 +97,7 @@ impl Records {
         self.window.pass(self.length);
         self.length = 0;
         loop {
-            match scan(
-                self.window.rest(),
-                self.window.ended(),
-                self.delimiter,
-                &mut self.fields,
-            ) {
+            match scan(self.window.rest(), self.window.ended(), self.delimiter, &mut self.fields) {
                 Scan::Record { length, lines } => {
                     let line = self.line;
                     self.length = length;
@@ -140,19 +125,12 @@ impl Records {
         let line = self.line;
         self.window.pass_line()?;
         self.line += 1;
-        Ok(Next::Broken {
-            line,
-            reason,
-            start,
-        })
+        Ok(Next::Broken { line, reason, start })
     }
 }
 
 fn line_start(bytes: &[u8]) -> &[u8] {
-    let end = bytes
-        .iter()
-        .take(BROKEN_BYTES_MAX)
-        .position(|byte| matches!(byte, b'\r' | b'\n'));
+    let end = bytes.iter().take(BROKEN_BYTES_MAX).position(|byte| matches!(byte, b'\r' | b'\n'));
     &bytes[..end.unwrap_or(bytes.len().min(BROKEN_BYTES_MAX))]
 }
 
@@ -180,11 +158,7 @@ fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<Field>) -> Sc
                 None if ended => bytes.len(),
                 None => return Scan::More,
             };
-            fields.push(Field {
-                start: at,
-                end,
-                escaped: false,
-            });
+            fields.push(Field { start: at, end, escaped: false });
             at = end;
         }
         match bytes.get(at) {
@@ -196,14 +170,7 @@ fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<Field>) -> Sc
                     Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => at + 2,
                     Some(_) => at + 1,
                 };
-                return if blank {
-                    Scan::Blank { length }
-                } else {
-                    Scan::Record {
-                        length,
-                        lines: lines + 1,
-                    }
-                };
+                return if blank { Scan::Blank { length } } else { Scan::Record { length, lines: lines + 1 } };
             }
         }
     }
@@ -214,28 +181,16 @@ fn quoted(bytes: &[u8], start: usize, ended: bool, delimiter: u8) -> Result<Fiel
     let (mut from, mut escaped) = (start, false);
     loop {
         let Some(length) = memchr(b'"', &bytes[from..]) else {
-            return Err(if ended {
-                Scan::Broken(Reason::OpenQuote)
-            } else {
-                Scan::More
-            });
+            return Err(if ended { Scan::Broken(Reason::OpenQuote) } else { Scan::More });
         };
         let end = from + length;
         match bytes.get(end + 1) {
             Some(b'"') => (from, escaped) = (end + 2, true),
             Some(&byte) if byte == delimiter || matches!(byte, b'\n' | b'\r') => {
-                return Ok(Field {
-                    start,
-                    end,
-                    escaped,
-                });
+                return Ok(Field { start, end, escaped });
             }
             None if ended => {
-                return Ok(Field {
-                    start,
-                    end,
-                    escaped,
-                });
+                return Ok(Field { start, end, escaped });
             }
             None => return Err(Scan::More),
             Some(_) => return Err(Scan::Broken(Reason::StrayQuote)),
@@ -280,14 +235,7 @@ mod tests {
 
     fn records(text: &[u8], step: usize) -> Records {
         let bytes = Box::new(Trickle(std::io::Cursor::new(text.to_vec()), step));
-        Records::new(
-            Content {
-                bytes,
-                consumed: Consumed::default(),
-            },
-            b',',
-        )
-        .unwrap()
+        Records::new(Content { bytes, consumed: Consumed::default() }, b',').unwrap()
     }
 
     /// Each record as (line, fields), each broken line as (line, reason).
@@ -299,8 +247,8 @@ mod tests {
         loop {
             match records.next().unwrap() {
                 Next::Record { line } => {
-                    let fields = (0..records.width())
-                        .map(|index| String::from_utf8_lossy(records.field(index)).into_owned());
+                    let fields =
+                        (0..records.width()).map(|index| String::from_utf8_lossy(records.field(index)).into_owned());
                     found.0.push((line, fields.collect()));
                 }
                 Next::Broken { line, reason, .. } => found.1.push((line, reason)),
@@ -355,10 +303,7 @@ mod tests {
     #[test]
     fn empty_fields_at_the_end_count() {
         assert_eq!(read(b"a,", 9).0, [(1, fields(&["a", ""]))]);
-        assert_eq!(
-            read(b",\n\"\"\n", 9).0,
-            [(1, fields(&["", ""])), (2, fields(&[""]))]
-        );
+        assert_eq!(read(b",\n\"\"\n", 9).0, [(1, fields(&["", ""])), (2, fields(&[""]))]);
         assert_eq!(read(b"", 9), Found::default());
     }
 

@@ -39,17 +39,13 @@ pub enum IngestError {
     #[error("{0}")]
     MissingColumns(MissingColumns),
     /// Two columns of the file bear one name that the contract uses.
-    #[error(
-        "the file has more than one column `{column}`; the contract cannot tell which is meant"
-    )]
+    #[error("the file has more than one column `{column}`; the contract cannot tell which is meant")]
     TwiceInFile {
         /// The name.
         column: String,
     },
     /// The contract names columns by position, and the file is too narrow.
-    #[error(
-        "the contract takes the file's column {needed}, and the file has {found}; is the delimiter right?"
-    )]
+    #[error("the contract takes the file's column {needed}, and the file has {found}; is the delimiter right?")]
     TooNarrow {
         /// Greatest position in the contract, counted from 1.
         needed: usize,
@@ -57,9 +53,7 @@ pub enum IngestError {
         found: usize,
     },
     /// NDJSON has no order of fields.
-    #[error(
-        "column `{column}` is taken by position, and NDJSON has none; name its field with `from`"
-    )]
+    #[error("column `{column}` is taken by position, and NDJSON has none; name its field with `from`")]
     NoPositions {
         /// The contract's column.
         column: String,
@@ -75,10 +69,7 @@ pub enum IngestError {
         holds: String,
     },
     /// Not one of the first rows can be read as the contract says.
-    #[error(
-        "none of the first {rows} rows fits the contract; line {line}{}: {reason}",
-        in_column(column)
-    )]
+    #[error("none of the first {rows} rows fits the contract; line {line}{}: {reason}", in_column(column))]
     NothingFits {
         /// How many rows were tried.
         rows: usize,
@@ -186,12 +177,7 @@ impl fmt::Display for MissingColumns {
                  or has it no header line (then `header: false`, and columns by position)?",
             );
         }
-        let present: Vec<&str> = self
-            .present
-            .iter()
-            .map(String::as_str)
-            .take(NAMES_MAX)
-            .collect();
+        let present: Vec<&str> = self.present.iter().map(String::as_str).take(NAMES_MAX).collect();
         write!(f, "; it has {}", present.join(", "))?;
         match self.present.len().saturating_sub(NAMES_MAX) {
             0 => Ok(()),
@@ -201,8 +187,5 @@ impl fmt::Display for MissingColumns {
 }
 
 fn in_column(column: &Option<String>) -> String {
-    column
-        .as_ref()
-        .map(|column| format!(", column `{column}`"))
-        .unwrap_or_default()
+    column.as_ref().map(|column| format!(", column `{column}`")).unwrap_or_default()
 }

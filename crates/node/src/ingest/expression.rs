@@ -8,9 +8,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options, concat};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit};
 use civicmesh_model::contract::InputKind;
@@ -56,64 +54,30 @@ impl Planner {
     pub fn new(zone: Zone) -> Self {
         let mut config = SessionConfig::new();
         config.options_mut().execution.time_zone = Some(zone.name().to_owned());
-        let builder = SessionStateBuilder::new()
-            .with_config(config)
-            .with_default_features();
-        Planner {
-            state: builder.with_session_id("ingest".to_owned()).build(),
-            zone,
-        }
+        let builder = SessionStateBuilder::new().with_config(config).with_default_features();
+        Planner { state: builder.with_session_id("ingest".to_owned()).build(), zone }
     }
 
     /// Plans `sql`, which stands at `place` in the contract, over columns of `schema`, for a result of `kind`.
-    pub fn plan(
-        &self,
-        place: &str,
-        sql: &str,
-        kind: InputKind,
-        schema: &Schema,
-    ) -> Result<Expression, IngestError> {
-        let wrong = |message: String| IngestError::Expression {
-            place: place.to_owned(),
-            message,
-        };
+    pub fn plan(&self, place: &str, sql: &str, kind: InputKind, schema: &Schema) -> Result<Expression, IngestError> {
+        let wrong = |message: String| IngestError::Expression { place: place.to_owned(), message };
         let columns = DFSchema::try_from(schema.clone()).map_err(|error| wrong(said(&error)))?;
-        let logical = self
-            .state
-            .create_logical_expr(sql, &columns)
-            .map_err(|error| wrong(said(&error)))?;
+        let logical = self.state.create_logical_expr(sql, &columns).map_err(|error| wrong(said(&error)))?;
         check(&logical).map_err(wrong)?;
-        let planned = self
-            .state
-            .create_physical_expr(logical, &columns)
-            .and_then(checked);
+        let planned = self.state.create_physical_expr(logical, &columns).and_then(checked);
         let physical = planned.map_err(|error| wrong(said(&error)))?;
-        let gives = physical
-            .data_type(schema)
-            .map_err(|error| wrong(said(&error)))?;
+        let gives = physical.data_type(schema).map_err(|error| wrong(said(&error)))?;
         let result = result_type(kind, self.zone);
         if !becomes(&gives, kind) {
             let mend = match (&gives, kind) {
-                (DataType::Duration(_) | DataType::Interval(_), _) => {
-                    "; write extract(epoch from ...) for seconds"
-                }
-                (DataType::Timestamp(_, None), _) => {
-                    "; it has no time zone, take a timestamp column of the file"
-                }
+                (DataType::Duration(_) | DataType::Interval(_), _) => "; write extract(epoch from ...) for seconds",
+                (DataType::Timestamp(_, None), _) => "; it has no time zone, take a timestamp column of the file",
                 _ => "",
             };
-            return Err(wrong(format!(
-                "the contract says {}, and the SQL gives {gives}{mend}",
-                kind_word(kind)
-            )));
+            return Err(wrong(format!("the contract says {}, and the SQL gives {gives}{mend}", kind_word(kind))));
         }
         let whole = kind == InputKind::Integer && !gives.is_integer();
-        Ok(Expression {
-            physical,
-            schema: Arc::new(schema.clone()),
-            result,
-            whole,
-        })
+        Ok(Expression { physical, schema: Arc::new(schema.clone()), result, whole })
     }
 }
 
@@ -124,9 +88,7 @@ pub(super) fn result_type(kind: InputKind, zone: Zone) -> DataType {
         InputKind::Integer => DataType::Int64,
         InputKind::Number => DataType::Float64,
         InputKind::Boolean => DataType::Boolean,
-        InputKind::Timestamp => {
-            DataType::Timestamp(TimeUnit::Microsecond, Some(zone.name().into()))
-        }
+        InputKind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(zone.name().into())),
     }
 }
 
@@ -145,12 +107,7 @@ fn becomes(gives: &DataType, kind: InputKind) -> bool {
 
 /// What DataFusion says of an expression, on one line and without its class of error in front.
 fn said(error: &DataFusionError) -> String {
-    error
-        .strip_backtrace()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    error.strip_backtrace().lines().next().unwrap_or_default().to_owned()
 }
 
 /// Refuses all that is not a pure function of the row.
@@ -158,11 +115,7 @@ fn check(expression: &Expr) -> Result<(), String> {
     let mut fault = None;
     let walked = expression.apply(|node| {
         fault = refusal(node);
-        Ok(if fault.is_some() {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        Ok(if fault.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     match (walked, fault) {
         (Ok(_), None) => Ok(()),
@@ -192,30 +145,19 @@ fn refusal(node: &Expr) -> Option<String> {
         | Expr::Cast(_)
         | Expr::TryCast(_)
         | Expr::InList(_) => None,
-        Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Immutable => {
-            None
-        }
+        Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Immutable => None,
         Expr::ScalarFunction(call) => {
             let name = call.name();
-            Some(format!(
-                "`{name}` may give another result for the same row; use immutable functions only"
-            ))
+            Some(format!("`{name}` may give another result for the same row; use immutable functions only"))
         }
-        Expr::AggregateFunction(call) => Some(format!(
-            "`{}` is an aggregate; an expression sees one row",
-            call.func.name()
-        )),
-        Expr::WindowFunction(_) => {
-            Some("a window function sees other rows; an expression sees one row".to_owned())
+        Expr::AggregateFunction(call) => {
+            Some(format!("`{}` is an aggregate; an expression sees one row", call.func.name()))
         }
-        Expr::Exists(_)
-        | Expr::InSubquery(_)
-        | Expr::ScalarSubquery(_)
-        | Expr::SetComparison(_) => Some("a subquery is not allowed; use a lookup".to_owned()),
-        other => Some(format!(
-            "`{}` is not allowed in a contract",
-            other.variant_name()
-        )),
+        Expr::WindowFunction(_) => Some("a window function sees other rows; an expression sees one row".to_owned()),
+        Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_) => {
+            Some("a subquery is not allowed; use a lookup".to_owned())
+        }
+        other => Some(format!("`{}` is not allowed in a contract", other.variant_name())),
     }
 }
 
@@ -226,10 +168,7 @@ fn checked(expression: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>, D
             let Some(binary) = node.downcast_ref::<BinaryExpr>() else {
                 return Ok(Transformed::no(node));
             };
-            if !matches!(
-                binary.op(),
-                Operator::Plus | Operator::Minus | Operator::Multiply
-            ) {
+            if !matches!(binary.op(), Operator::Plus | Operator::Minus | Operator::Multiply) {
                 return Ok(Transformed::no(node));
             }
             let (left, right) = (binary.left().clone(), binary.right().clone());
@@ -281,22 +220,16 @@ impl Expression {
     fn try_evaluate(&self, batch: &RecordBatch) -> Option<ArrayRef> {
         let evaluated = catch_unwind(AssertUnwindSafe(|| self.physical.evaluate(batch)));
         let array = evaluated.ok()?.ok()?.into_array(batch.num_rows()).ok()?;
-        let options = CastOptions {
-            safe: false,
-            ..CastOptions::default()
-        };
+        let options = CastOptions { safe: false, ..CastOptions::default() };
         if self.whole {
             let numbers = cast_with_options(&array, &DataType::Float64, &options).ok()?;
             let numbers = numbers.as_primitive::<Float64Type>();
             // beyond 2^53 a Float64 skips whole numbers
-            let is_whole =
-                |number: f64| number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
+            let is_whole = |number: f64| number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
             if !numbers.iter().flatten().all(is_whole) {
                 return None;
             }
-            return Some(Arc::new(
-                numbers.unary::<_, Int64Type>(|number| number as i64),
-            ));
+            return Some(Arc::new(numbers.unary::<_, Int64Type>(|number| number as i64)));
         }
         cast_with_options(&array, &self.result, &options).ok()
     }
@@ -305,10 +238,7 @@ impl Expression {
     pub fn is_true(&self, batch: &RecordBatch) -> (Vec<bool>, Vec<(usize, Reason)>) {
         let Values { array, faults } = self.evaluate(batch);
         let flags: &BooleanArray = array.as_boolean();
-        (
-            flags.iter().map(|flag| flag == Some(true)).collect(),
-            faults,
-        )
+        (flags.iter().map(|flag| flag == Some(true)).collect(), faults)
     }
 }
 

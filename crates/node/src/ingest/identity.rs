@@ -3,8 +3,8 @@
 use std::fmt;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder,
-    Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Float64Array, Int64Array,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use civicmesh_model::names::DatasetName;
@@ -59,9 +59,7 @@ impl<'a> Canonical<'a> {
             return Ok(Self::Boolean(flags));
         }
         let bytes = array.as_fixed_size_binary_opt().map(Self::Bytes);
-        bytes.ok_or_else(|| {
-            IngestError::Contract("a key column of a type that has no canonical form".to_owned())
-        })
+        bytes.ok_or_else(|| IngestError::Contract("a key column of a type that has no canonical form".to_owned()))
     }
 
     /// Appends the value of `row`.
@@ -76,13 +74,9 @@ impl<'a> Canonical<'a> {
                 tagged(1, &(text.len() as u64).to_le_bytes());
                 to.extend_from_slice(text);
             }
-            Self::Integer(array) if array.is_valid(row) => {
-                tagged(2, &array.value(row).to_le_bytes())
-            }
+            Self::Integer(array) if array.is_valid(row) => tagged(2, &array.value(row).to_le_bytes()),
             // zero has two signs, and they are equal
-            Self::Number(array) if array.is_valid(row) => {
-                tagged(3, &(array.value(row) + 0.0).to_bits().to_le_bytes())
-            }
+            Self::Number(array) if array.is_valid(row) => tagged(3, &(array.value(row) + 0.0).to_bits().to_le_bytes()),
             Self::Time(array) if array.is_valid(row) => tagged(4, &array.value(row).to_le_bytes()),
             Self::Boolean(array) if array.is_valid(row) => tagged(5, &[array.value(row).into()]),
             Self::Bytes(array) if array.is_valid(row) => tagged(6, array.value(row)),
@@ -92,25 +86,14 @@ impl<'a> Canonical<'a> {
 }
 
 /// For each of `rows` rows, the first bytes of SHA-256 over its values in `columns`.
-fn hashes(
-    columns: &[ArrayRef],
-    rows: usize,
-    width: usize,
-) -> Result<FixedSizeBinaryArray, IngestError> {
-    let columns = columns
-        .iter()
-        .map(Canonical::of)
-        .collect::<Result<Vec<_>, _>>()?;
+fn hashes(columns: &[ArrayRef], rows: usize, width: usize) -> Result<FixedSizeBinaryArray, IngestError> {
+    let columns = columns.iter().map(Canonical::of).collect::<Result<Vec<_>, _>>()?;
     let mut hashes = FixedSizeBinaryBuilder::with_capacity(rows, width as i32);
     let mut bytes = Vec::new();
     for row in 0..rows {
         bytes.clear();
-        columns
-            .iter()
-            .for_each(|column| column.write(row, &mut bytes));
-        hashes
-            .append_value(&Sha256::digest(&bytes)[..width])
-            .expect("each hash has the same width");
+        columns.iter().for_each(|column| column.write(row, &mut bytes));
+        hashes.append_value(&Sha256::digest(&bytes)[..width]).expect("each hash has the same width");
     }
     Ok(hashes.finish())
 }
@@ -121,10 +104,7 @@ pub(super) fn keys(columns: &[ArrayRef], rows: usize) -> Result<FixedSizeBinaryA
 }
 
 /// Tells an unchanged row from a corrected one by all that is stored of it.
-pub(super) fn contents(
-    columns: &[ArrayRef],
-    rows: usize,
-) -> Result<FixedSizeBinaryArray, IngestError> {
+pub(super) fn contents(columns: &[ArrayRef], rows: usize) -> Result<FixedSizeBinaryArray, IngestError> {
     hashes(columns, rows, CONTENT_BYTES)
 }
 
@@ -143,9 +123,7 @@ pub(super) fn contributors(
         bytes.push(0);
         canonical.write(row, &mut bytes);
         let tag = hmac::sign(&secret.0, &bytes);
-        hashes
-            .append_value(&tag.as_ref()[..HASH_BYTES])
-            .expect("each hash has the same width");
+        hashes.append_value(&tag.as_ref()[..HASH_BYTES]).expect("each hash has the same width");
     }
     Ok(hashes.finish())
 }
@@ -165,21 +143,11 @@ mod tests {
     #[test]
     fn equal_rows_have_equal_keys_and_others_do_not() {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(1), None, Some(1)]));
-        let keys = keys(
-            &[texts(&[Some("a"), Some("a"), Some("a"), None]), numbers],
-            4,
-        )
-        .unwrap();
+        let keys = keys(&[texts(&[Some("a"), Some("a"), Some("a"), None]), numbers], 4).unwrap();
         assert_eq!(keys.value(0), keys.value(1));
         assert_ne!(keys.value(0), keys.value(2));
         assert_ne!(keys.value(0), keys.value(3));
-        assert_eq!(
-            (
-                keys.value_length(),
-                contents(&[texts(&[None])], 1).unwrap().value_length()
-            ),
-            (16, 8)
-        );
+        assert_eq!((keys.value_length(), contents(&[texts(&[None])], 1).unwrap().value_length()), (16, 8));
         let zeros: ArrayRef = Arc::new(Float64Array::from(vec![0.0, -0.0]));
         let zeros = super::keys(&[zeros], 2).unwrap();
         assert_eq!(zeros.value(0), zeros.value(1));
@@ -187,22 +155,15 @@ mod tests {
 
     #[test]
     fn contributors_need_the_secret() {
-        let (dataset, other): (DatasetName, DatasetName) =
-            ("trips".parse().unwrap(), "rides".parse().unwrap());
+        let (dataset, other): (DatasetName, DatasetName) = ("trips".parse().unwrap(), "rides".parse().unwrap());
         let column = texts(&[Some("medallion"), Some("medallion")]);
         let hash = |dataset, secret: u8| {
-            contributors(&column, dataset, &ContributorSecret::new(&[secret; 32]))
-                .unwrap()
-                .value(1)
-                .to_vec()
+            contributors(&column, dataset, &ContributorSecret::new(&[secret; 32])).unwrap().value(1).to_vec()
         };
         assert_eq!(hash(&dataset, 1), hash(&dataset, 1));
         assert_ne!(hash(&dataset, 1), hash(&dataset, 2));
         assert_ne!(hash(&dataset, 1), hash(&other, 1));
-        assert_eq!(
-            format!("{:?}", ContributorSecret::new(&[7; 32])),
-            "ContributorSecret"
-        );
+        assert_eq!(format!("{:?}", ContributorSecret::new(&[7; 32])), "ContributorSecret");
     }
 
     proptest! {

@@ -46,27 +46,15 @@ impl Wanted {
             *slots.entry(path.to_owned()).or_insert(next)
         };
         let columns = paths.map(&mut slot).collect();
-        let dots = |path: &String| {
-            path.match_indices('.')
-                .map(|(dot, _)| path[..dot].to_owned())
-                .collect::<Vec<_>>()
-        };
+        let dots = |path: &String| path.match_indices('.').map(|(dot, _)| path[..dot].to_owned()).collect::<Vec<_>>();
         let parents = slots.keys().flat_map(dots).collect();
-        Wanted {
-            slots,
-            columns,
-            parents,
-        }
+        Wanted { slots, columns, parents }
     }
 }
 
 impl Object {
     pub fn new(wanted: &Wanted) -> Self {
-        Object {
-            fields: vec![Field::Absent; wanted.slots.len()],
-            text: Vec::new(),
-            path: String::new(),
-        }
+        Object { fields: vec![Field::Absent; wanted.slots.len()], text: Vec::new(), path: String::new() }
     }
 
     /// Reads the object that `line` holds; false where it holds none.
@@ -75,10 +63,7 @@ impl Object {
         self.text.clear();
         self.path.clear();
         let mut json = serde_json::Deserializer::from_slice(line);
-        let members = Members {
-            wanted,
-            object: self,
-        };
+        let members = Members { wanted, object: self };
         members.deserialize(&mut json).is_ok() && json.end().is_ok()
     }
 
@@ -127,11 +112,7 @@ impl<'de> Visitor<'de> for Members<'_> {
         while map.next_key_seed(Key(&mut object.path))?.is_some() {
             let slot = wanted.slots.get(&object.path).copied();
             if slot.is_some() || wanted.parents.contains(&object.path) {
-                map.next_value_seed(Member {
-                    wanted,
-                    object,
-                    slot,
-                })?;
+                map.next_value_seed(Member { wanted, object, slot })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -241,11 +222,7 @@ impl<'de> Visitor<'de> for Member<'_> {
         if let Some(slot) = self.slot {
             self.object.fields[slot] = Field::Nested;
         }
-        Members {
-            wanted: self.wanted,
-            object: self.object,
-        }
-        .visit_map(map)
+        Members { wanted: self.wanted, object: self.object }.visit_map(map)
     }
 }
 
@@ -255,11 +232,7 @@ pub(super) fn paths(line: &[u8]) -> Option<Vec<(String, serde_json::Value)>> {
         match value {
             serde_json::Value::Object(members) => {
                 for (name, value) in members {
-                    let path = if path.is_empty() {
-                        name
-                    } else {
-                        format!("{path}.{name}")
-                    };
+                    let path = if path.is_empty() { name } else { format!("{path}.{name}") };
                     walk(&path, value, found);
                 }
             }
@@ -285,11 +258,7 @@ mod tests {
         let mut object = Object::new(&wanted);
         let read = object.read(line.as_bytes(), &wanted);
         let shown = |column| {
-            if object.has(column, &wanted) {
-                object.cell(column, &wanted).shown()
-            } else {
-                "absent".to_owned()
-            }
+            if object.has(column, &wanted) { object.cell(column, &wanted).shown() } else { "absent".to_owned() }
         };
         read.then(|| (0..paths.len()).map(shown).collect())
     }
@@ -297,54 +266,18 @@ mod tests {
     #[test]
     fn fields_are_found_by_their_dotted_path() {
         let line = r#"{"id":7,"at":{"lat":56.1,"deep":{"x":"é\n"}},"skip":[{"id":8}],"ok":true,"none":null,"big":18446744073709551615}"#;
-        let paths = [
-            "id",
-            "at.lat",
-            "at.deep.x",
-            "ok",
-            "none",
-            "gone",
-            "skip",
-            "at",
-            "big",
-        ];
+        let paths = ["id", "at.lat", "at.deep.x", "ok", "none", "gone", "skip", "at", "big"];
         let found = read(line, &paths).unwrap();
-        assert_eq!(
-            found,
-            [
-                "7",
-                "56.1",
-                "é\n",
-                "true",
-                "",
-                "absent",
-                "",
-                "",
-                "18446744073709552000"
-            ]
-        );
+        assert_eq!(found, ["7", "56.1", "é\n", "true", "", "absent", "", "", "18446744073709552000"]);
     }
 
     #[test]
     fn what_is_no_object_is_none() {
-        for line in [
-            "",
-            "7",
-            "[1]",
-            "{",
-            r#"{"a":1} {"a":2}"#,
-            r#"{"a":"\ud800"}"#,
-            "{\"a\":1}x",
-            "nul",
-        ] {
+        for line in ["", "7", "[1]", "{", r#"{"a":1} {"a":2}"#, r#"{"a":"\ud800"}"#, "{\"a\":1}x", "nul"] {
             assert_eq!(read(line, &["a"]), None, "{line}");
         }
         let deep = format!("{}1{}", r#"{"a":"#.repeat(500), "}".repeat(500));
-        assert_eq!(
-            read(&deep, &["a"]).unwrap(),
-            [""],
-            "what is not wanted is passed over at any depth"
-        );
+        assert_eq!(read(&deep, &["a"]).unwrap(), [""], "what is not wanted is passed over at any depth");
         assert!(paths(deep.as_bytes()).is_none(), "depth is bounded");
     }
 

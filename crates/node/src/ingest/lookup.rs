@@ -38,16 +38,8 @@ enum Codes {
 
 impl Lookup {
     /// Loads the file of `terms` from the contract's `folder`. The code stands in the `column`-th column, of `kind`.
-    pub fn load(
-        terms: &Terms,
-        folder: &Path,
-        column: usize,
-        kind: InputKind,
-    ) -> Result<Self, IngestError> {
-        let wrong = |message: String| IngestError::Lookup {
-            lookup: terms.name.clone(),
-            message,
-        };
+    pub fn load(terms: &Terms, folder: &Path, column: usize, kind: InputKind) -> Result<Self, IngestError> {
+        let wrong = |message: String| IngestError::Lookup { lookup: terms.name.clone(), message };
         let entries = read(terms, folder).map_err(|fault| match fault {
             Fault::Ingest(error) => wrong(format!("{}: {error}", terms.file)),
             Fault::Message(message) => wrong(format!("{}: {message}", terms.file)),
@@ -55,21 +47,11 @@ impl Lookup {
         let codes = match kind {
             InputKind::Integer => {
                 let number = |code: &str| integer(Cell::Text(code.as_bytes())).ok();
-                Codes::Integer(
-                    entries
-                        .into_iter()
-                        .filter_map(|(code, value)| Some((number(&code)?, value)))
-                        .collect(),
-                )
+                Codes::Integer(entries.into_iter().filter_map(|(code, value)| Some((number(&code)?, value))).collect())
             }
             _ => Codes::Text(entries),
         };
-        Ok(Lookup {
-            name: terms.name.as_str().into(),
-            column,
-            codes,
-            unknown: terms.unknown.clone(),
-        })
+        Ok(Lookup { name: terms.name.as_str().into(), column, codes, unknown: terms.unknown.clone() })
     }
 
     /// Adds the lookup's column to `chunk`. Rows with a code that it does not have are rejected, or get the value
@@ -90,25 +72,13 @@ impl Lookup {
             Codes::Integer(map) => {
                 let codes = codes.as_primitive::<Int64Type>();
                 (0..codes.len()).for_each(|row| {
-                    add(
-                        row,
-                        codes
-                            .is_valid(row)
-                            .then(|| map.get(&codes.value(row)))
-                            .flatten(),
-                    );
+                    add(row, codes.is_valid(row).then(|| map.get(&codes.value(row))).flatten());
                 });
             }
             Codes::Text(map) => {
                 let codes = text(&codes, &self.name)?;
                 (0..codes.len()).for_each(|row| {
-                    add(
-                        row,
-                        codes
-                            .is_valid(row)
-                            .then(|| map.get(codes.value(row).trim_ascii()))
-                            .flatten(),
-                    );
+                    add(row, codes.is_valid(row).then(|| map.get(codes.value(row).trim_ascii())).flatten());
                 });
             }
         }
@@ -121,9 +91,8 @@ impl Lookup {
 
 /// A column as text.
 pub(super) fn text(array: &ArrayRef, column: &str) -> Result<StringArray, IngestError> {
-    let text = cast(array, &DataType::Utf8).map_err(|_| {
-        IngestError::Contract(format!("column `{column}` cannot be written as text"))
-    })?;
+    let text = cast(array, &DataType::Utf8)
+        .map_err(|_| IngestError::Contract(format!("column `{column}` cannot be written as text")))?;
     Ok(text.as_string::<i32>().clone())
 }
 
@@ -144,33 +113,21 @@ impl From<IngestError> for Fault {
 fn read(terms: &Terms, folder: &Path) -> Result<HashMap<String, Arc<str>>, Fault> {
     let spool = Spool::open(&folder.join(&terms.file), &terms.file)?;
     if spool.bytes > LOOKUP_BYTES_MAX {
-        return Err(Fault::Message(format!(
-            "larger than {} MiB",
-            LOOKUP_BYTES_MAX >> 20
-        )));
+        return Err(Fault::Message(format!("larger than {} MiB", LOOKUP_BYTES_MAX >> 20)));
     }
     if spool.format != Format::Delimited {
         return Err(Fault::Message("is not CSV".to_owned()));
     }
-    let delimiter = if terms.file.contains(".tsv") {
-        b'\t'
-    } else {
-        b','
-    };
+    let delimiter = if terms.file.contains(".tsv") { b'\t' } else { b',' };
     let mut records = Records::new(spool.content()?, delimiter)?;
     let (mut key, mut value, mut width) = (None, None, 0);
     if let Next::Record { .. } = records.next()? {
         width = records.width();
-        let place = |name: &str| {
-            (0..width).find(|&index| records.field(index).trim_ascii() == name.as_bytes())
-        };
+        let place = |name: &str| (0..width).find(|&index| records.field(index).trim_ascii() == name.as_bytes());
         (key, value) = (place(&terms.key), place(&terms.value));
     }
     let lacks = |name: &str| Fault::Message(format!("it has no column `{name}`"));
-    let (key, value) = (
-        key.ok_or_else(|| lacks(&terms.key))?,
-        value.ok_or_else(|| lacks(&terms.value))?,
-    );
+    let (key, value) = (key.ok_or_else(|| lacks(&terms.key))?, value.ok_or_else(|| lacks(&terms.value))?);
     let mut entries: HashMap<String, (Arc<str>, u64)> = HashMap::new();
     loop {
         let line = match records.next()? {
@@ -197,16 +154,12 @@ fn read(terms: &Terms, folder: &Path) -> Result<HashMap<String, Arc<str>>, Fault
             None => drop(entries.insert(code.to_owned(), (value.into(), line))),
             Some((first, _)) if **first == *value => {}
             Some((_, first)) => {
-                let message =
-                    format!("lines {first} and {line} give one code two values; keep one of them");
+                let message = format!("lines {first} and {line} give one code two values; keep one of them");
                 return Err(Fault::Message(message));
             }
         }
     }
-    Ok(entries
-        .into_iter()
-        .map(|(code, (value, _))| (code, value))
-        .collect())
+    Ok(entries.into_iter().map(|(code, (value, _))| (code, value)).collect())
 }
 
 #[cfg(test)]
@@ -222,14 +175,7 @@ mod tests {
     fn terms(unknown: UnknownCode) -> Terms {
         let text = str::to_owned;
         let (key, value) = (text("LocationID"), text("borough"));
-        Terms {
-            name: text("borough"),
-            column: text("zone"),
-            file: text("zones.csv"),
-            key,
-            value,
-            unknown,
-        }
+        Terms { name: text("borough"), column: text("zone"), file: text("zones.csv"), key, value, unknown }
     }
 
     fn load(content: &[u8], unknown: UnknownCode, kind: InputKind) -> Result<Lookup, IngestError> {
@@ -253,33 +199,15 @@ mod tests {
     }
 
     fn boroughs(chunk: &Chunk) -> Vec<&str> {
-        chunk.columns[1]
-            .as_string::<i32>()
-            .iter()
-            .flatten()
-            .collect()
+        chunk.columns[1].as_string::<i32>().iter().flatten().collect()
     }
 
     #[test]
     fn equal_duplicates_collapse_and_unknown_codes_get_the_stated_value() {
-        let lookup = load(
-            ZONES.as_bytes(),
-            UnknownCode::Value("Unknown".into()),
-            InputKind::Integer,
-        )
-        .unwrap();
-        let mut chunk = chunk(Arc::new(Int64Array::from(vec![
-            Some(56),
-            Some(103),
-            Some(264),
-            None,
-            Some(999),
-        ])));
+        let lookup = load(ZONES.as_bytes(), UnknownCode::Value("Unknown".into()), InputKind::Integer).unwrap();
+        let mut chunk = chunk(Arc::new(Int64Array::from(vec![Some(56), Some(103), Some(264), None, Some(999)])));
         lookup.apply(&mut chunk).unwrap();
-        assert_eq!(
-            boroughs(&chunk),
-            ["Queens", "Manhattan", "Unknown", "Unknown", "Unknown"]
-        );
+        assert_eq!(boroughs(&chunk), ["Queens", "Manhattan", "Unknown", "Unknown", "Unknown"]);
         assert!(chunk.rejects.is_empty());
     }
 
@@ -287,28 +215,18 @@ mod tests {
     fn an_unknown_code_may_reject_its_row() {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(ZONES.as_bytes()).unwrap();
-        let lookup = load(
-            &gzip.finish().unwrap(),
-            UnknownCode::Reject,
-            InputKind::Text,
-        )
-        .unwrap();
+        let lookup = load(&gzip.finish().unwrap(), UnknownCode::Reject, InputKind::Text).unwrap();
         let mut chunk = chunk(Arc::new(StringArray::from(vec![" 1 ", "nowhere", "56"])));
         lookup.apply(&mut chunk).unwrap();
         assert_eq!(boroughs(&chunk), ["EWR", "Queens"]);
         let reject = &chunk.rejects[0];
-        assert_eq!(
-            (reject.line, reject.value.as_str(), reject.reason),
-            (3, "nowhere", Reason::UnknownCode)
-        );
+        assert_eq!((reject.line, reject.value.as_str(), reject.reason), (3, "nowhere", Reason::UnknownCode));
     }
 
     #[test]
     fn two_values_for_one_code_are_refused_with_both_lines() {
         let content = ZONES.replace("56,Corona,Queens\r\n103", "56,Corona,Bronx\r\n103");
-        let error = load(content.as_bytes(), UnknownCode::Reject, InputKind::Integer)
-            .err()
-            .unwrap();
+        let error = load(content.as_bytes(), UnknownCode::Reject, InputKind::Integer).err().unwrap();
         assert_eq!(
             error.to_string(),
             "lookup `borough`: zones.csv: lines 3 and 4 give one code two values; keep one of them"
@@ -318,26 +236,12 @@ mod tests {
     #[test]
     fn a_file_that_does_not_fit_says_why() {
         let message = |content: &str| {
-            load(content.as_bytes(), UnknownCode::Reject, InputKind::Integer)
-                .err()
-                .unwrap()
-                .to_string()
+            load(content.as_bytes(), UnknownCode::Reject, InputKind::Integer).err().unwrap().to_string()
         };
         assert!(message("id,borough\n1,x\n").ends_with("it has no column `LocationID`"));
         assert!(message("LocationID,borough\n1\n").contains("line 2: more or fewer fields"));
         assert!(message("").ends_with("the file is empty"));
-        let missing = Lookup::load(
-            &terms(UnknownCode::Reject),
-            Path::new("/nonexistent"),
-            0,
-            InputKind::Text,
-        );
-        assert!(
-            missing
-                .err()
-                .unwrap()
-                .to_string()
-                .starts_with("lookup `borough`: zones.csv: ")
-        );
+        let missing = Lookup::load(&terms(UnknownCode::Reject), Path::new("/nonexistent"), 0, InputKind::Text);
+        assert!(missing.err().unwrap().to_string().starts_with("lookup `borough`: zones.csv: "));
     }
 }

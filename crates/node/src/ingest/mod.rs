@@ -43,9 +43,7 @@ pub use error::{Fault, IngestError, MissingColumns};
 pub use identity::ContributorSecret;
 pub use raw::read_all;
 pub use recipe::Recipe;
-pub use reject::{
-    REJECT_FILE_BYTES_MAX, REJECT_VALUE_CHARACTERS_MAX, Reason, Reject, RejectCount, expire_rejects,
-};
+pub use reject::{REJECT_FILE_BYTES_MAX, REJECT_VALUE_CHARACTERS_MAX, Reason, Reject, RejectCount, expire_rejects};
 pub use run::{APPEND_ROWS, Desk, Progress, Summary, Upload, Watch, ingest};
 pub use sample::sample;
 

@@ -7,9 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{
-    DataType, Float32Type, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
-};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use civicmesh_model::contract::InputKind;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -59,10 +57,7 @@ pub(super) fn can_be(holds: &DataType, kind: InputKind) -> bool {
         DataType::Dictionary(_, values) => values,
         other => other,
     };
-    let text = matches!(
-        holds,
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
-    );
+    let text = matches!(holds, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let number = holds.is_floating() || holds.is_decimal();
     match kind {
         _ if text || matches!(holds, DataType::Null) => true,
@@ -70,11 +65,7 @@ pub(super) fn can_be(holds: &DataType, kind: InputKind) -> bool {
         InputKind::Integer | InputKind::Number => holds.is_integer() || number,
         InputKind::Boolean => holds.is_integer() || matches!(holds, DataType::Boolean),
         InputKind::Timestamp => {
-            holds.is_integer()
-                || matches!(
-                    holds,
-                    DataType::Timestamp(..) | DataType::Date32 | DataType::Date64
-                )
+            holds.is_integer() || matches!(holds, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
         }
     }
 }
@@ -87,28 +78,12 @@ impl ParquetRows {
         let mut read = roots.to_vec();
         read.sort_unstable();
         read.dedup();
-        let place = |root: &usize| {
-            read.binary_search(root)
-                .expect("each root is among those read")
-        };
+        let place = |root: &usize| read.binary_search(root).expect("each root is among those read");
         let places = roots.iter().map(place).collect();
         let mask = ProjectionMask::roots(builder.parquet_schema(), read.iter().copied());
-        let batches = guarded(|| {
-            builder
-                .with_projection(mask)
-                .with_batch_size(BATCH_ROWS)
-                .build()
-        })?
-        .map_err(|_| DAMAGED)?;
-        Ok(ParquetRows {
-            batches,
-            places,
-            batch: Vec::new(),
-            next: 0,
-            length: 0,
-            row: 0,
-            rows_total,
-        })
+        let batches =
+            guarded(|| builder.with_projection(mask).with_batch_size(BATCH_ROWS).build())?.map_err(|_| DAMAGED)?;
+        Ok(ParquetRows { batches, places, batch: Vec::new(), next: 0, length: 0, row: 0, rows_total })
     }
 
     /// Goes on to the next row and gives its number, counted from 1; None at the end.
@@ -147,11 +122,7 @@ impl ParquetRows {
             DataType::Utf8 => Cell::Text(array.as_string::<i32>().value(row).as_bytes()),
             DataType::Timestamp(_, zone) => {
                 let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
-                if zone.is_some() {
-                    Cell::Instant(micros)
-                } else {
-                    Cell::Local(micros)
-                }
+                if zone.is_some() { Cell::Instant(micros) } else { Cell::Local(micros) }
             }
             _ => Cell::Null,
         }
@@ -161,8 +132,7 @@ impl ParquetRows {
 /// The array as one of the few types that a cell is read from.
 fn plain(array: &ArrayRef) -> Result<ArrayRef, IngestError> {
     use DataType::{
-        Boolean, Date32, Date64, Dictionary, Float16, Float32, Float64, Int64, Null, Timestamp,
-        UInt64, Utf8,
+        Boolean, Date32, Date64, Dictionary, Float16, Float32, Float64, Int64, Null, Timestamp, UInt64, Utf8,
     };
     let micros = |zone: &Option<_>| Timestamp(TimeUnit::Microsecond, Option::clone(zone));
     let wanted = match array.data_type() {

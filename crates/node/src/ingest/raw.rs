@@ -32,10 +32,7 @@ pub fn read_all(
     let mut kept: Vec<Vec<bool>> = Vec::new();
     let mut last: HashMap<Vec<u8>, (usize, usize)> = HashMap::new();
     for file in files {
-        let name = file
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let spool = Spool::open(file, &name)?;
         let mut rows = Rows::open(&spool, &recipe.dataset)?;
         let mut table = recipe.table()?;
@@ -54,33 +51,18 @@ pub fn read_all(
                 }
             }
             let time = cast(&shaped.time, schema.field(0).data_type());
-            let mut columns =
-                vec![time.map_err(|_| IngestError::Contract("the zone of the city".to_owned()))?];
+            let mut columns = vec![time.map_err(|_| IngestError::Contract("the zone of the city".to_owned()))?];
             columns.extend(shaped.dimensions);
-            let decimals = recipe
-                .outputs
-                .layout
-                .measures
-                .iter()
-                .map(|measure| measure.decimals);
-            columns.extend(
-                shaped
-                    .measures
-                    .iter()
-                    .zip(decimals)
-                    .map(|(values, decimals)| plain(values, decimals)),
-            );
+            let decimals = recipe.outputs.layout.measures.iter().map(|measure| measure.decimals);
+            columns.extend(shaped.measures.iter().zip(decimals).map(|(values, decimals)| plain(values, decimals)));
             let batch = RecordBatch::try_new(schema.clone(), columns);
-            batches.push(batch.map_err(|_| {
-                IngestError::Contract("columns of other types than the product's".to_owned())
-            })?);
+            batches.push(
+                batch.map_err(|_| IngestError::Contract("columns of other types than the product's".to_owned()))?,
+            );
             kept.push(keep);
         }
     }
-    let kept = batches
-        .iter()
-        .zip(kept)
-        .map(|(batch, keep)| filter_record_batch(batch, &BooleanArray::from(keep)));
+    let kept = batches.iter().zip(kept).map(|(batch, keep)| filter_record_batch(batch, &BooleanArray::from(keep)));
     Ok(kept.map(|batch| batch.expect("one flag a row")).collect())
 }
 
@@ -88,18 +70,8 @@ fn schema(recipe: &Recipe, contract: &Contract, city: Zone) -> SchemaRef {
     let layout = &recipe.outputs.layout;
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some(city.name().into()));
     let mut fields = vec![Field::new(&contract.time_column, time, false)];
-    fields.extend(
-        layout
-            .dimensions
-            .iter()
-            .map(|name| Field::new(name, DataType::Utf8, false)),
-    );
-    fields.extend(
-        layout
-            .measures
-            .iter()
-            .map(|measure| Field::new(&measure.name, DataType::Float64, true)),
-    );
+    fields.extend(layout.dimensions.iter().map(|name| Field::new(name, DataType::Utf8, false)));
+    fields.extend(layout.measures.iter().map(|measure| Field::new(&measure.name, DataType::Float64, true)));
     Arc::new(Schema::new(fields))
 }
 
@@ -107,8 +79,6 @@ fn schema(recipe: &Recipe, contract: &Contract, city: Zone) -> SchemaRef {
 /// it rounds once.
 fn plain(scaled: &ArrayRef, decimals: u8) -> ArrayRef {
     let scale = 10_f64.powi(decimals.into());
-    let numbers: Float64Array = scaled
-        .as_primitive::<Int64Type>()
-        .unary(|value| value as f64 / scale);
+    let numbers: Float64Array = scaled.as_primitive::<Int64Type>().unary(|value| value as f64 / scale);
     Arc::new(numbers)
 }

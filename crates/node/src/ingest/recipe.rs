@@ -29,9 +29,7 @@ pub struct Recipe {
 
 impl fmt::Debug for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recipe")
-            .field("dataset", &self.dataset.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Recipe").field("dataset", &self.dataset.name).finish_non_exhaustive()
     }
 }
 
@@ -61,46 +59,22 @@ pub(super) struct ColumnPlace {
 impl Recipe {
     /// Makes `contract` ready: loads its lookups from `folder`, the contract's, and plans its SQL. Contributors are
     /// hashed with `secret`.
-    pub fn new(
-        contract: &Contract,
-        folder: &Path,
-        secret: &ContributorSecret,
-    ) -> Result<Self, IngestError> {
-        let lacks = || {
-            IngestError::Contract(format!(
-                "{} has no dataset: it is a peer's",
-                contract.product
-            ))
-        };
+    pub fn new(contract: &Contract, folder: &Path, secret: &ContributorSecret) -> Result<Self, IngestError> {
+        let lacks = || IngestError::Contract(format!("{} has no dataset: it is a peer's", contract.product));
         let dataset = contract.dataset.as_ref().ok_or_else(lacks)?;
         let mut columns: Vec<ColumnPlace> = Vec::new();
         for column in &dataset.columns {
-            columns.push(ColumnPlace {
-                name: column.name.clone(),
-                kind: column.kind,
-            });
+            columns.push(ColumnPlace { name: column.name.clone(), kind: column.kind });
         }
         let steps = plan(dataset, folder, &mut columns)?;
         let outputs = Outputs::new(contract, dataset, &columns, secret)?;
-        Ok(Recipe {
-            dataset: dataset.clone(),
-            contract: contract.hash(),
-            steps,
-            outputs,
-        })
+        Ok(Recipe { dataset: dataset.clone(), contract: contract.hash(), steps, outputs })
     }
 
     /// An empty table for rows of a file.
     pub(super) fn table(&self) -> Result<Table, IngestError> {
-        let builder =
-            |column| ColumnBuilder::new(column, &self.dataset, self.outputs.decimals_of(column));
-        Ok(Table::new(
-            self.dataset
-                .columns
-                .iter()
-                .map(builder)
-                .collect::<Result<_, _>>()?,
-        ))
+        let builder = |column| ColumnBuilder::new(column, &self.dataset, self.outputs.decimals_of(column));
+        Ok(Table::new(self.dataset.columns.iter().map(builder).collect::<Result<_, _>>()?))
     }
 
     /// Looks up, derives and filters. Rows that do not pass drop out of `chunk`.
@@ -118,39 +92,19 @@ impl Recipe {
 
 /// The steps after reading, in order: lookups, then derived columns as the contract lists them. The filter comes as
 /// soon as all of its columns are there: what it leaves out, no later step rejects.
-fn plan(
-    dataset: &Dataset,
-    folder: &Path,
-    columns: &mut Vec<ColumnPlace>,
-) -> Result<Vec<Step>, IngestError> {
+fn plan(dataset: &Dataset, folder: &Path, columns: &mut Vec<ColumnPlace>) -> Result<Vec<Step>, IngestError> {
     let planner = Planner::new(dataset.time.zone);
     let mut steps = Vec::new();
     for terms in &dataset.lookups {
-        let place = columns
-            .iter()
-            .position(|column| column.name == terms.column);
-        let lacks = || {
-            IngestError::Contract(format!(
-                "lookup `{}`: no column `{}`",
-                terms.name, terms.column
-            ))
-        };
+        let place = columns.iter().position(|column| column.name == terms.column);
+        let lacks = || IngestError::Contract(format!("lookup `{}`: no column `{}`", terms.name, terms.column));
         let place = place.ok_or_else(lacks)?;
-        steps.push(Step::Lookup(Lookup::load(
-            terms,
-            folder,
-            place,
-            columns[place].kind,
-        )?));
-        columns.push(ColumnPlace {
-            name: terms.name.clone(),
-            kind: InputKind::Text,
-        });
+        steps.push(Step::Lookup(Lookup::load(terms, folder, place, columns[place].kind)?));
+        columns.push(ColumnPlace { name: terms.name.clone(), kind: InputKind::Text });
     }
     let schema = |columns: &[ColumnPlace]| {
         let zone = dataset.time.zone;
-        let field =
-            |column: &ColumnPlace| Field::new(&column.name, result_type(column.kind, zone), true);
+        let field = |column: &ColumnPlace| Field::new(&column.name, result_type(column.kind, zone), true);
         Schema::new(columns.iter().map(field).collect::<Vec<_>>())
     };
     let mut filter = dataset.filter.as_deref();
@@ -161,8 +115,7 @@ fn plan(
             steps.push(Step::Filter(condition));
             filter = None;
         }
-        let expression =
-            planner.plan(&derived.name, &derived.sql, derived.kind, &schema(columns))?;
+        let expression = planner.plan(&derived.name, &derived.sql, derived.kind, &schema(columns))?;
         steps.push(Step::Derive(Derive {
             name: derived.name.as_str().into(),
             expression,
@@ -170,18 +123,10 @@ fn plan(
             max: derived.max.unwrap_or(f64::INFINITY),
             on_invalid: derived.on_invalid,
         }));
-        columns.push(ColumnPlace {
-            name: derived.name.clone(),
-            kind: derived.kind,
-        });
+        columns.push(ColumnPlace { name: derived.name.clone(), kind: derived.kind });
     }
     if let Some(sql) = filter {
-        steps.push(Step::Filter(planner.plan(
-            "filter",
-            sql,
-            InputKind::Boolean,
-            &schema(columns),
-        )?));
+        steps.push(Step::Filter(planner.plan("filter", sql, InputKind::Boolean, &schema(columns))?));
     }
     Ok(steps)
 }
@@ -204,17 +149,12 @@ fn filter(condition: &Expression, chunk: &mut Chunk) -> Result<(), IngestError> 
 
 impl Derive {
     fn apply(&self, chunk: &mut Chunk) -> Result<(), IngestError> {
-        let Values { array, mut faults } = self
-            .expression
-            .evaluate(&chunk.batch(&self.expression.schema)?);
+        let Values { array, mut faults } = self.expression.evaluate(&chunk.batch(&self.expression.schema)?);
         if let Some(numbers) = as_numbers(&array) {
             for (row, number) in numbers.iter().enumerate() {
                 let Some(number) = number else { continue };
-                let fit = if number.is_finite() {
-                    check_range(number, self.min, self.max)
-                } else {
-                    Err(Reason::NotNumber)
-                };
+                let fit =
+                    if number.is_finite() { check_range(number, self.min, self.max) } else { Err(Reason::NotNumber) };
                 faults.extend(fit.err().map(|reason| (row, reason)));
             }
             faults.sort_unstable_by_key(|fault| fault.0);

@@ -154,34 +154,17 @@ fn optional_text<S: Serializer>(text: &Option<Arc<str>>, to: S) -> Result<S::Ok,
 
 impl fmt::Debug for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Reject {
-            line,
-            column,
-            value: _,
-            reason,
-        } = self;
-        f.debug_struct("Reject")
-            .field("line", line)
-            .field("column", column)
-            .field("reason", reason)
-            .finish()
+        let Reject { line, column, value: _, reason } = self;
+        f.debug_struct("Reject").field("line", line).field("column", column).field("reason", reason).finish()
     }
 }
 
 /// The text of a value in a report: cut, and without characters that would move a terminal's cursor.
 pub(super) fn shown(value: &str) -> String {
     let visible = |character: char| {
-        if character.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            character
-        }
+        if character.is_control() { char::REPLACEMENT_CHARACTER } else { character }
     };
-    value
-        .chars()
-        .take(REJECT_VALUE_CHARACTERS_MAX)
-        .map(visible)
-        .collect()
+    value.chars().take(REJECT_VALUE_CHARACTERS_MAX).map(visible).collect()
 }
 
 /// How many rows one reason cost in one column.
@@ -201,10 +184,7 @@ pub(super) struct RejectTally(BTreeMap<(Option<Arc<str>>, Reason), u64>);
 
 impl RejectTally {
     pub fn add(&mut self, reject: &Reject) {
-        *self
-            .0
-            .entry((reject.column.clone(), reject.reason))
-            .or_default() += 1;
+        *self.0.entry((reject.column.clone(), reject.reason)).or_default() += 1;
     }
 
     pub fn total(&self) -> u64 {
@@ -237,11 +217,7 @@ impl RejectFile {
     pub fn new(folder: &Path, dataset: &DatasetName, key: &Hash32) -> Self {
         let key = key.to_string();
         let path = folder.join(format!("{dataset}-{}.ndjson", &key[..16]));
-        RejectFile {
-            path,
-            file: None,
-            bytes: 0,
-        }
+        RejectFile { path, file: None, bytes: 0 }
     }
 
     pub fn add(&mut self, reject: &Reject) -> Result<(), IngestError> {
@@ -251,8 +227,7 @@ impl RejectFile {
         let mut line = serde_json::to_vec(reject).expect("a reject is plain text and numbers");
         line.push(b'\n');
         self.bytes += line.len() as u64;
-        self.write(&line)
-            .map_err(IngestError::io("writing the reject file"))
+        self.write(&line).map_err(IngestError::io("writing the reject file"))
     }
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
@@ -280,17 +255,9 @@ impl RejectFile {
 
 fn create(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 fn system_time(at: UtcMicros) -> SystemTime {
@@ -309,10 +276,8 @@ pub fn expire_rejects(folder: &Path, dataset: &DatasetName, before: UtcMicros) -
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
-        let of_dataset = name
-            .to_str()
-            .and_then(|name| name.split_once('-'))
-            .is_some_and(|(of, _)| of == dataset.as_str());
+        let of_dataset =
+            name.to_str().and_then(|name| name.split_once('-')).is_some_and(|(of, _)| of == dataset.as_str());
         if of_dataset && entry.metadata()?.modified()? < system_time(before) {
             fs::remove_file(entry.path())?;
             dropped += 1;
@@ -328,12 +293,7 @@ mod tests {
     use super::*;
 
     fn reject(value: &str) -> Reject {
-        Reject {
-            line: 7,
-            column: Some("speed".into()),
-            value: shown(value),
-            reason: Reason::NotNumber,
-        }
+        Reject { line: 7, column: Some("speed".into()), value: shown(value), reason: Reason::NotNumber }
     }
 
     #[test]
@@ -341,10 +301,7 @@ mod tests {
         let reject = reject("canary\u{1b}[2J");
         assert!(!format!("{reject:?}").contains("canary"));
         let line = serde_json::to_string(&reject).unwrap();
-        assert_eq!(
-            line,
-            "{\"line\":7,\"column\":\"speed\",\"value\":\"canary\u{fffd}[2J\",\"reason\":\"not_number\"}"
-        );
+        assert_eq!(line, "{\"line\":7,\"column\":\"speed\",\"value\":\"canary\u{fffd}[2J\",\"reason\":\"not_number\"}");
         assert_eq!(shown(&"x".repeat(500)).len(), REJECT_VALUE_CHARACTERS_MAX);
     }
 
@@ -364,23 +321,11 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
 
         let other: DatasetName = "trip".parse().unwrap();
-        assert_eq!(
-            expire_rejects(&rejects, &other, UtcMicros(9_000_000)).unwrap(),
-            0
-        );
-        assert_eq!(
-            expire_rejects(&rejects, &dataset, UtcMicros(5_000_000)).unwrap(),
-            0
-        );
-        assert_eq!(
-            expire_rejects(&rejects, &dataset, UtcMicros(5_000_001)).unwrap(),
-            1
-        );
+        assert_eq!(expire_rejects(&rejects, &other, UtcMicros(9_000_000)).unwrap(), 0);
+        assert_eq!(expire_rejects(&rejects, &dataset, UtcMicros(5_000_000)).unwrap(), 0);
+        assert_eq!(expire_rejects(&rejects, &dataset, UtcMicros(5_000_001)).unwrap(), 1);
         assert!(!path.exists());
-        assert_eq!(
-            expire_rejects(&folder.path().join("none"), &dataset, UtcMicros(1)).unwrap(),
-            0
-        );
+        assert_eq!(expire_rejects(&folder.path().join("none"), &dataset, UtcMicros(1)).unwrap(), 0);
     }
 
     #[test]
@@ -395,33 +340,19 @@ mod tests {
     #[test]
     fn counts_come_with_the_most_frequent_first() {
         let mut tally = RejectTally::default();
-        let ragged = Reject {
-            column: None,
-            reason: Reason::Ragged,
-            ..reject("x")
-        };
+        let ragged = Reject { column: None, reason: Reason::Ragged, ..reject("x") };
         for one in [&reject("x"), &ragged, &ragged] {
             tally.add(one);
         }
         assert_eq!(tally.total(), 3);
-        let rows: Vec<(Reason, u64)> = tally
-            .counts()
-            .iter()
-            .map(|count| (count.reason, count.rows))
-            .collect();
+        let rows: Vec<(Reason, u64)> = tally.counts().iter().map(|count| (count.reason, count.rows)).collect();
         assert_eq!(rows, [(Reason::Ragged, 2), (Reason::NotNumber, 1)]);
     }
 
     #[test]
     fn unreadable_reasons_come_first() {
-        let unreadable: Vec<Reason> = Reason::ALL
-            .into_iter()
-            .filter(|reason| reason.is_unreadable())
-            .collect();
+        let unreadable: Vec<Reason> = Reason::ALL.into_iter().filter(|reason| reason.is_unreadable()).collect();
         assert!(unreadable.contains(&Reason::Ragged) && unreadable.contains(&Reason::Missing));
-        assert!(
-            !unreadable.contains(&Reason::TimeOutOfRange)
-                && !unreadable.contains(&Reason::TooSmall)
-        );
+        assert!(!unreadable.contains(&Reason::TimeOutOfRange) && !unreadable.contains(&Reason::TooSmall));
     }
 }

@@ -53,11 +53,7 @@ impl Rows {
         let mut header = Vec::new();
         let width = if dataset.format.header {
             if let Next::Record { .. } = records.next()? {
-                let name = |index| {
-                    String::from_utf8_lossy(records.field(index))
-                        .trim()
-                        .to_owned()
-                };
+                let name = |index| String::from_utf8_lossy(records.field(index)).trim().to_owned();
                 header = (0..records.width()).map(name).collect();
             }
             header.len()
@@ -65,11 +61,7 @@ impl Rows {
             usual_width(Records::new(spool.content()?, delimiter)?)?
         };
         let fields = places(&dataset.columns, &header, width)?;
-        Ok(Self::Delimited {
-            records,
-            fields,
-            width,
-        })
+        Ok(Self::Delimited { records, fields, width })
     }
 
     fn open_json(spool: &Spool, dataset: &Dataset) -> Result<Self, IngestError> {
@@ -78,9 +70,7 @@ impl Rows {
             match &column.from {
                 ColumnRef::Header(path) => paths.push(path.as_str()),
                 ColumnRef::Position(_) => {
-                    return Err(IngestError::NoPositions {
-                        column: column.name.clone(),
-                    });
+                    return Err(IngestError::NoPositions { column: column.name.clone() });
                 }
             }
         }
@@ -93,63 +83,32 @@ impl Rows {
                 break;
             }
             if object.read(lines.bytes(), &wanted) {
-                seen.iter_mut()
-                    .enumerate()
-                    .for_each(|(column, seen)| *seen |= object.has(column, &wanted));
+                seen.iter_mut().enumerate().for_each(|(column, seen)| *seen |= object.has(column, &wanted));
                 if seen.contains(&false) {
-                    present.extend(
-                        json::paths(lines.bytes())
-                            .into_iter()
-                            .flatten()
-                            .map(|(path, _)| path),
-                    );
+                    present.extend(json::paths(lines.bytes()).into_iter().flatten().map(|(path, _)| path));
                 }
             }
         }
-        let missing: Vec<&str> = paths
-            .iter()
-            .zip(&seen)
-            .filter(|(_, seen)| !**seen)
-            .map(|(path, _)| *path)
-            .collect();
+        let missing: Vec<&str> = paths.iter().zip(&seen).filter(|(_, seen)| !**seen).map(|(path, _)| *path).collect();
         if !missing.is_empty() && !present.is_empty() {
             // names in JSON are names, never values
-            return Err(missing_columns(
-                &missing,
-                present.into_iter().collect(),
-                true,
-            ));
+            return Err(missing_columns(&missing, present.into_iter().collect(), true));
         }
-        Ok(Self::Json {
-            lines: Lines::new(spool.content()?)?,
-            wanted,
-            object,
-        })
+        Ok(Self::Json { lines: Lines::new(spool.content()?)?, wanted, object })
     }
 
     fn open_parquet(spool: &Spool, dataset: &Dataset) -> Result<Self, IngestError> {
         let schema = parquet::schema(spool)?;
-        let names: Vec<String> = schema
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect();
+        let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         let roots = places(&dataset.columns, &names, names.len())?;
         for (column, &root) in dataset.columns.iter().zip(&roots) {
             let holds = schema.field(root).data_type();
             if !parquet::can_be(holds, column.kind) {
                 let (column, kind) = (column.name.clone(), kind_word(column.kind));
-                return Err(IngestError::WrongType {
-                    column,
-                    kind,
-                    holds: holds.to_string(),
-                });
+                return Err(IngestError::WrongType { column, kind, holds: holds.to_string() });
             }
         }
-        Ok(Self::Parquet(
-            Box::new(ParquetRows::new(spool, &roots)?),
-            spool.bytes,
-        ))
+        Ok(Self::Parquet(Box::new(ParquetRows::new(spool, &roots)?), spool.bytes))
     }
 
     /// Bytes of the file on disk consumed so far.
@@ -164,27 +123,15 @@ impl Rows {
     /// Reads the next row into `table`; false at the end.
     pub fn read(&mut self, table: &mut Table) -> Result<bool, IngestError> {
         match self {
-            Self::Delimited {
-                records,
-                fields,
-                width,
-            } => match records.next()? {
+            Self::Delimited { records, fields, width } => match records.next()? {
                 Next::Record { line } if records.width() == *width => {
                     table.row(line, |column| Cell::Text(records.field(fields[column])));
                 }
                 Next::Record { line } => table.broken(line, Reason::Ragged, records.start()),
-                Next::Broken {
-                    line,
-                    reason,
-                    start,
-                } => table.broken(line, reason, &start),
+                Next::Broken { line, reason, start } => table.broken(line, reason, &start),
                 Next::End => return Ok(false),
             },
-            Self::Json {
-                lines,
-                wanted,
-                object,
-            } => match lines.next()? {
+            Self::Json { lines, wanted, object } => match lines.next()? {
                 Line::Whole(line) if object.read(lines.bytes(), wanted) => {
                     table.row(line, |column| object.cell(column, wanted));
                 }
@@ -211,18 +158,11 @@ fn usual_width(mut records: Records) -> Result<usize, IngestError> {
             Next::End => break,
         }
     }
-    Ok(widths
-        .into_iter()
-        .max_by_key(|&(_, rows)| rows)
-        .map_or(0, |(width, _)| width))
+    Ok(widths.into_iter().max_by_key(|&(_, rows)| rows).map_or(0, |(width, _)| width))
 }
 
 /// The place, counted from 0, of each of the contract's columns in a file with this header and width.
-fn places(
-    columns: &[InputColumn],
-    header: &[String],
-    width: usize,
-) -> Result<Vec<usize>, IngestError> {
+fn places(columns: &[InputColumn], header: &[String], width: usize) -> Result<Vec<usize>, IngestError> {
     let (mut places, mut missing, mut needed) = (Vec::new(), Vec::new(), 0);
     for column in columns {
         match &column.from {
@@ -231,17 +171,11 @@ fn places(
                 places.push(position - 1);
             }
             ColumnRef::Header(name) => {
-                let mut found = header
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, header)| *header == name)
-                    .map(|(place, _)| place);
+                let mut found = header.iter().enumerate().filter(|(_, header)| *header == name).map(|(place, _)| place);
                 match (found.next(), found.next()) {
                     (Some(place), None) => places.push(place),
                     (Some(_), Some(_)) => {
-                        return Err(IngestError::TwiceInFile {
-                            column: name.clone(),
-                        });
+                        return Err(IngestError::TwiceInFile { column: name.clone() });
                     }
                     (None, _) => missing.push(name.as_str()),
                 }
@@ -249,10 +183,7 @@ fn places(
         }
     }
     if needed > width {
-        return Err(IngestError::TooNarrow {
-            needed,
-            found: width,
-        });
+        return Err(IngestError::TooNarrow { needed, found: width });
     }
     if missing.is_empty() {
         return Ok(places);
@@ -265,24 +196,14 @@ fn places(
 /// unsaid unless it is like a name that is missing.
 fn missing_columns(missing: &[&str], present: Vec<String>, is_header: bool) -> IngestError {
     let similar = |name: &str| {
-        let likeness = |other: &str| {
-            strsim::normalized_damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase())
-        };
-        let best = present
-            .iter()
-            .map(|other| (likeness(other), other))
-            .max_by(|a, b| a.0.total_cmp(&b.0))?;
+        let likeness =
+            |other: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
+        let best = present.iter().map(|other| (likeness(other), other)).max_by(|a, b| a.0.total_cmp(&b.0))?;
         (best.0 >= LIKENESS_MIN).then(|| best.1.clone())
     };
-    let missing: Vec<_> = missing
-        .iter()
-        .map(|name| ((*name).to_owned(), similar(name)))
-        .collect();
+    let missing: Vec<_> = missing.iter().map(|name| ((*name).to_owned(), similar(name))).collect();
     let is_header = is_header || missing.iter().any(|(_, similar)| similar.is_some());
-    IngestError::MissingColumns(MissingColumns {
-        missing,
-        present: if is_header { present } else { Vec::new() },
-    })
+    IngestError::MissingColumns(MissingColumns { missing, present: if is_header { present } else { Vec::new() } })
 }
 
 /// Lines of a text.
@@ -305,11 +226,7 @@ pub(super) enum Line {
 
 impl Lines {
     pub fn new(content: Content) -> Result<Self, IngestError> {
-        Ok(Lines {
-            window: Window::new(content)?,
-            length: 0,
-            line: 0,
-        })
+        Ok(Lines { window: Window::new(content)?, length: 0, line: 0 })
     }
 
     /// The line in view.

@@ -117,21 +117,11 @@ pub fn ingest(
     watch: &mut dyn Watch,
 ) -> Result<Summary, IngestError> {
     let spool = Spool::open(upload.path, upload.name)?;
-    fit(recipe, &spool, desk.clock.now(), &mut |reject| {
-        watch.reject(reject)
-    })?;
+    fit(recipe, &spool, desk.clock.now(), &mut |reject| watch.reject(reject))?;
     let bytes_total = spool.bytes * 2;
-    let hash = spool.hash(|bytes| {
-        heed(watch.progress(Progress {
-            bytes,
-            bytes_total,
-            ..Progress::default()
-        }))
-    })?;
+    let hash = spool.hash(|bytes| heed(watch.progress(Progress { bytes, bytes_total, ..Progress::default() })))?;
     let (dataset, file) = (&recipe.dataset.name, FileKey(hash));
-    let begun =
-        desk.vault
-            .begin_file(dataset, upload.source, file, upload.name, desk.clock.now())?;
+    let begun = desk.vault.begin_file(dataset, upload.source, file, upload.name, desk.clock.now())?;
     let mut taking = Taking {
         recipe,
         desk,
@@ -140,29 +130,14 @@ pub fn ingest(
         reject_file: RejectFile::new(desk.rejects, dataset, &hash),
         tally: RejectTally::default(),
         nulled: BTreeMap::new(),
-        progress: Progress {
-            bytes: spool.bytes,
-            bytes_total,
-            ..Progress::default()
-        },
+        progress: Progress { bytes: spool.bytes, bytes_total, ..Progress::default() },
     };
     if !begun.finished {
         taking.take_all(&spool, watch)?;
     }
     let reject_file = taking.reject_file.finish(desk.clock.now())?;
-    let totals = desk
-        .vault
-        .finish_file(dataset, file, &recipe.dataset.time)?;
-    let FileTotals {
-        rows,
-        accepted,
-        duplicate,
-        corrected,
-        filtered,
-        rejected,
-        expired,
-        ..
-    } = totals;
+    let totals = desk.vault.finish_file(dataset, file, &recipe.dataset.time)?;
+    let FileTotals { rows, accepted, duplicate, corrected, filtered, rejected, expired, .. } = totals;
     Ok(Summary {
         file,
         rows,
@@ -191,33 +166,15 @@ pub(super) fn fit(
     let mut rows = Rows::open(spool, &recipe.dataset)?;
     let mut table = recipe.table()?;
     read_chunk(&mut rows, &mut table, FIT_ROWS as u64, now)?;
-    let Chunk {
-        rows,
-        lines,
-        rejects,
-        ..
-    } = table.take();
+    let Chunk { rows, lines, rejects, .. } = table.take();
     let readable = rejects.iter().any(|reject| !reject.reason.is_unreadable());
     let Some(first) = rejects.first().filter(|_| lines.is_empty() && !readable) else {
         return Ok(());
     };
     rejects.iter().for_each(tell);
-    let Reject {
-        line,
-        column,
-        reason,
-        ..
-    } = first;
-    let (rows, column) = (
-        (rows.end - rows.start) as usize,
-        column.as_ref().map(|column| column.to_string()),
-    );
-    Err(IngestError::NothingFits {
-        rows,
-        line: *line,
-        column,
-        reason: *reason,
-    })
+    let Reject { line, column, reason, .. } = first;
+    let (rows, column) = ((rows.end - rows.start) as usize, column.as_ref().map(|column| column.to_string()));
+    Err(IngestError::NothingFits { rows, line: *line, column, reason: *reason })
 }
 
 /// Reads at most `rows_max` rows into `table`; false if there was none left.
@@ -276,12 +233,7 @@ impl Taking<'_> {
     fn take_all(&mut self, spool: &Spool, watch: &mut dyn Watch) -> Result<(), IngestError> {
         let mut table = self.recipe.table()?;
         let mut rows = Rows::open(spool, &self.recipe.dataset)?;
-        while read_chunk(
-            &mut rows,
-            &mut table,
-            self.rows_to_boundary(),
-            self.desk.clock.now(),
-        )? {
+        while read_chunk(&mut rows, &mut table, self.rows_to_boundary(), self.desk.clock.now())? {
             self.progress.bytes = spool.bytes + rows.consumed();
             self.take(table.take(), watch)?;
         }
@@ -308,10 +260,7 @@ impl Taking<'_> {
                 rows_from: chunk.rows.start,
                 rows_to: chunk.rows.end,
                 observations: self.recipe.outputs.observations(shaped)?,
-                counts: RowCounts {
-                    filtered: chunk.filtered,
-                    rejected: chunk.rejects.len() as u64,
-                },
+                counts: RowCounts { filtered: chunk.filtered, rejected: chunk.rejects.len() as u64 },
                 now: self.desk.clock.now(),
             })?;
             self.progress.accepted += appended.accepted;

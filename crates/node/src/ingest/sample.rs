@@ -46,18 +46,9 @@ const TIME_FORMATS: [Option<&str>; 17] = [
 
 /// Looks at the first rows of the file at `path`.
 pub fn sample(path: &Path) -> Result<Sample, IngestError> {
-    let file = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let spool = Spool::open(path, &file)?;
-    let mut sample = Sample {
-        file,
-        rows: 0,
-        header: true,
-        delimiter: b',',
-        columns: Vec::new(),
-    };
+    let mut sample = Sample { file, rows: 0, header: true, delimiter: b',', columns: Vec::new() };
     let looks = match spool.format {
         Format::Delimited => look_delimited(&spool, &mut sample)?,
         Format::Json => look_json(&spool, &mut sample)?,
@@ -74,28 +65,18 @@ fn look_delimited(spool: &Spool, sample: &mut Sample) -> Result<Vec<Look>, Inges
         if let Next::Record { .. } = records.next()?
             && records.width() > first.len()
         {
-            let field = |index| {
-                String::from_utf8_lossy(records.field(index))
-                    .trim()
-                    .to_owned()
-            };
+            let field = |index| String::from_utf8_lossy(records.field(index)).trim().to_owned();
             first = (0..records.width()).map(field).collect::<Vec<_>>();
             sample.delimiter = delimiter;
         }
     }
-    let mut looks: Vec<Look> = first
-        .iter()
-        .map(|header| Look::new(header.clone()))
-        .collect();
+    let mut looks: Vec<Look> = first.iter().map(|header| Look::new(header.clone())).collect();
     let mut records = Records::new(spool.content()?, sample.delimiter)?;
     records.next()?;
     for _ in 0..SAMPLE_ROWS {
         match records.next()? {
             Next::Record { .. } if records.width() == first.len() => {
-                looks
-                    .iter_mut()
-                    .enumerate()
-                    .for_each(|(index, look)| look.add(Cell::Text(records.field(index))));
+                looks.iter_mut().enumerate().for_each(|(index, look)| look.add(Cell::Text(records.field(index))));
                 sample.rows += 1;
             }
             Next::Record { .. } | Next::Broken { .. } => {}
@@ -127,9 +108,7 @@ fn is_header(looks: &[Look]) -> bool {
         }
     };
     match looks.iter().map(vote).sum::<i32>() {
-        0 => looks
-            .iter()
-            .all(|look| !look.distinct.contains(&look.header)),
+        0 => looks.iter().all(|look| !look.distinct.contains(&look.header)),
         votes => votes > 0,
     }
 }
@@ -160,10 +139,7 @@ fn look_json(spool: &Spool, sample: &mut Sample) -> Result<Vec<Look>, IngestErro
                 Value::Array(_) | Value::Object(_) => continue,
             };
             if looks.len() < SAMPLE_COLUMNS_MAX || looks.contains_key(&path) {
-                looks
-                    .entry(path.clone())
-                    .or_insert_with(|| Look::new(path))
-                    .add(cell);
+                looks.entry(path.clone()).or_insert_with(|| Look::new(path)).add(cell);
             }
         }
         sample.rows += 1;
@@ -177,25 +153,14 @@ fn look_json(spool: &Spool, sample: &mut Sample) -> Result<Vec<Look>, IngestErro
 fn look_parquet(spool: &Spool, sample: &mut Sample) -> Result<Vec<Look>, IngestError> {
     let schema = parquet::schema(spool)?;
     let readable = |field: &arrow::datatypes::FieldRef| {
-        InputKind::ALL
-            .iter()
-            .any(|&kind| parquet::can_be(field.data_type(), kind))
+        InputKind::ALL.iter().any(|&kind| parquet::can_be(field.data_type(), kind))
     };
-    let fields = schema
-        .fields()
-        .iter()
-        .enumerate()
-        .filter(|(_, field)| readable(field))
-        .take(SAMPLE_COLUMNS_MAX);
-    let (roots, mut looks): (Vec<usize>, Vec<Look>) = fields
-        .map(|(root, field)| (root, Look::new(field.name().clone())))
-        .unzip();
+    let fields = schema.fields().iter().enumerate().filter(|(_, field)| readable(field)).take(SAMPLE_COLUMNS_MAX);
+    let (roots, mut looks): (Vec<usize>, Vec<Look>) =
+        fields.map(|(root, field)| (root, Look::new(field.name().clone()))).unzip();
     let mut rows = ParquetRows::new(spool, &roots)?;
     while sample.rows < SAMPLE_ROWS as u64 && rows.advance()?.is_some() {
-        looks
-            .iter_mut()
-            .enumerate()
-            .for_each(|(index, look)| look.add(rows.cell(index)));
+        looks.iter_mut().enumerate().for_each(|(index, look)| look.add(rows.cell(index)));
         sample.rows += 1;
     }
     Ok(looks)
@@ -225,11 +190,7 @@ struct TimeGuess {
 
 impl TimeGuess {
     fn new(format: Option<&'static str>) -> Option<Self> {
-        Some(TimeGuess {
-            format,
-            reader: TimeReader::new(format, Zone::UTC)?,
-            range: None,
-        })
+        Some(TimeGuess { format, reader: TimeReader::new(format, Zone::UTC)?, range: None })
     }
 }
 
@@ -242,10 +203,7 @@ impl Look {
             is_integer: true,
             is_number: true,
             is_boolean: true,
-            times: TIME_FORMATS
-                .into_iter()
-                .filter_map(TimeGuess::new)
-                .collect(),
+            times: TIME_FORMATS.into_iter().filter_map(TimeGuess::new).collect(),
             decimals: 0,
             range: None,
             distinct: BTreeSet::new(),
@@ -253,10 +211,7 @@ impl Look {
     }
 
     fn add(&mut self, cell: Cell<'_>) {
-        let text = cell
-            .text()
-            .unwrap_or_else(|_| Some(cell.shown().into()))
-            .unwrap_or_default();
+        let text = cell.text().unwrap_or_else(|_| Some(cell.shown().into())).unwrap_or_default();
         let text = text.trim_ascii();
         if text.is_empty() {
             self.empty += 1;
@@ -272,16 +227,13 @@ impl Look {
             cell => cell,
         };
         self.add_number(typed, text);
-        self.is_boolean &=
-            ["true", "false", "yes", "no"].contains(&text.to_ascii_lowercase().as_str());
+        self.is_boolean &= ["true", "false", "yes", "no"].contains(&text.to_ascii_lowercase().as_str());
         self.add_time(typed);
     }
 
     fn add_number(&mut self, cell: Cell<'_>, text: &str) {
         // a leading zero makes a code: a number would lose it
-        let is_code = text.len() > 1
-            && text.starts_with('0')
-            && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_code = text.len() > 1 && text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
         self.is_integer &= !is_code && integer(cell).is_ok();
         match number(cell) {
             Ok(value) if !is_code && self.is_number => {
@@ -321,24 +273,15 @@ impl Look {
         let range = self.range.filter(|_| is_number);
         // where day and month cannot be told apart, rows lie closer together in the right reading
         let span = |guess: &&TimeGuess| guess.range.map_or(0, |(first, last)| last - first);
-        let time = self
-            .times
-            .iter()
-            .min_by_key(span)
-            .filter(|_| kind == InputKind::Timestamp);
+        let time = self.times.iter().min_by_key(span).filter(|_| kind == InputKind::Timestamp);
         let format = time.and_then(|guess| guess.format);
         let times = time.and_then(|guess| guess.range);
         SampleColumn {
             header: self.header,
             kind,
             format: format.map(str::to_owned),
-            date_only: format
-                .is_some_and(|format| !format.contains("%H") && !format.contains("%I")),
-            decimals: if kind == InputKind::Number {
-                self.decimals
-            } else {
-                0
-            },
+            date_only: format.is_some_and(|format| !format.contains("%H") && !format.contains("%I")),
+            decimals: if kind == InputKind::Number { self.decimals } else { 0 },
             min: range.map(|range| range.0),
             max: range.map(|range| range.1),
             first: times.and_then(|times| local(times.0)),
@@ -356,10 +299,7 @@ fn local(micros: i64) -> Option<NaiveDateTime> {
 /// Decimals that a number is written with.
 fn decimals(text: &str) -> u8 {
     let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let fraction = digits
-        .split_once('.')
-        .map_or("", |(_, fraction)| fraction)
-        .trim_end_matches('0');
+    let fraction = digits.split_once('.').map_or("", |(_, fraction)| fraction).trim_end_matches('0');
     let decimals = fraction.len() as i64 - exponent.parse::<i64>().unwrap_or(0);
     u8::try_from(decimals.max(0)).unwrap_or(u8::MAX)
 }

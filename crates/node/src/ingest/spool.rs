@@ -86,18 +86,10 @@ impl Spool {
     /// Looks at the file at `path`. `name` is what the user calls it: its ending breaks ties that content leaves.
     pub fn open(path: &Path, name: &str) -> Result<Spool, IngestError> {
         let mut file = File::open(path).map_err(IngestError::io("opening the upload"))?;
-        let bytes = file
-            .metadata()
-            .map_err(IngestError::io("opening the upload"))?
-            .len();
+        let bytes = file.metadata().map_err(IngestError::io("opening the upload"))?.len();
         let head = read_head(&mut file).map_err(IngestError::io("reading the upload"))?;
         let packing = packing(&head)?;
-        let mut spool = Spool {
-            path: path.to_owned(),
-            packing,
-            format: Format::Delimited,
-            bytes,
-        };
+        let mut spool = Spool { path: path.to_owned(), packing, format: Format::Delimited, bytes };
         let content = read_head(&mut spool.content()?.bytes).map_err(read_error)?;
         spool.format = format(&content, name)?;
         if packing != Packing::Plain && spool.format == Format::Parquet {
@@ -112,18 +104,14 @@ impl Spool {
     /// The unpacked bytes, from the start.
     pub fn content(&self) -> Result<Content, IngestError> {
         let consumed = Consumed::default();
-        let file = Counting {
-            file: self.file()?,
-            consumed: consumed.clone(),
-        };
+        let file = Counting { file: self.file()?, consumed: consumed.clone() };
         let file = BufReader::with_capacity(BUFFER_BYTES, file);
         let bytes: Box<dyn Read + Send> = match self.packing {
             Packing::Plain => Box::new(file),
             Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-            Packing::Zstd => Box::new(
-                zstd::Decoder::with_buffer(file)
-                    .map_err(IngestError::io("unpacking the upload"))?,
-            ),
+            Packing::Zstd => {
+                Box::new(zstd::Decoder::with_buffer(file).map_err(IngestError::io("unpacking the upload"))?)
+            }
         };
         Ok(Content { bytes, consumed })
     }
@@ -135,10 +123,7 @@ impl Spool {
 
     /// SHA-256 of the unpacked bytes: however a file is packed, it is the same file. Reads it to its end, so that a
     /// file cut short is found out before anything is stored. `progress` hears the bytes consumed and may stop it.
-    pub fn hash(
-        &self,
-        mut progress: impl FnMut(u64) -> Result<(), IngestError>,
-    ) -> Result<Hash32, IngestError> {
+    pub fn hash(&self, mut progress: impl FnMut(u64) -> Result<(), IngestError>) -> Result<Hash32, IngestError> {
         let mut content = self.content()?;
         let mut sha = Sha256::new();
         let mut buffer = vec![0; BUFFER_BYTES];
@@ -163,10 +148,7 @@ impl Spool {
 /// An error while unpacking: the system's, or the file's own.
 pub(super) fn read_error(error: io::Error) -> IngestError {
     if error.raw_os_error().is_some() {
-        return IngestError::Io {
-            what: "reading the upload",
-            error,
-        };
+        return IngestError::Io { what: "reading the upload", error };
     }
     IngestError::Damaged("it cannot be unpacked to its end; was it cut short?")
 }
@@ -179,26 +161,10 @@ fn read_head(source: &mut impl Read) -> io::Result<Vec<u8>> {
 
 /// Starts of files that people upload by mistake.
 const FOREIGN: [(&[u8], &str, &str); 6] = [
-    (
-        b"PK\x03\x04",
-        "a ZIP archive or an Excel workbook",
-        "unpack it, or save it as CSV in UTF-8",
-    ),
-    (
-        b"\xd0\xcf\x11\xe0",
-        "an old Excel workbook",
-        "save it as CSV in UTF-8",
-    ),
-    (
-        b"BZh",
-        "packed with bzip2",
-        "unpack it, or pack it with gzip or zstd",
-    ),
-    (
-        b"\xfd7zXZ\x00",
-        "packed with xz",
-        "unpack it, or pack it with gzip or zstd",
-    ),
+    (b"PK\x03\x04", "a ZIP archive or an Excel workbook", "unpack it, or save it as CSV in UTF-8"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "save it as CSV in UTF-8"),
+    (b"BZh", "packed with bzip2", "unpack it, or pack it with gzip or zstd"),
+    (b"\xfd7zXZ\x00", "packed with xz", "unpack it, or pack it with gzip or zstd"),
     (b"\xff\xfe", "UTF-16 text", "save it as UTF-8"),
     (b"\xfe\xff", "UTF-16 text", "save it as UTF-8"),
 ];
@@ -222,20 +188,13 @@ fn format(head: &[u8], name: &str) -> Result<Format, IngestError> {
     }
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     let Some(first) = text.iter().find(|byte| !byte.is_ascii_whitespace()) else {
-        return if head.len() < HEAD_BYTES {
-            Err(IngestError::Empty)
-        } else {
-            Ok(Format::Delimited)
-        };
+        return if head.len() < HEAD_BYTES { Err(IngestError::Empty) } else { Ok(Format::Delimited) };
     };
     match ending(name).as_str() {
-        "parquet" => Err(IngestError::Damaged(
-            "it is named Parquet and does not start as Parquet does",
-        )),
-        "ndjson" | "jsonl" | "json" | "geojson" if *first == b'[' => Err(IngestError::Foreign {
-            what: "one JSON array",
-            mend: "write one JSON object a line (NDJSON)",
-        }),
+        "parquet" => Err(IngestError::Damaged("it is named Parquet and does not start as Parquet does")),
+        "ndjson" | "jsonl" | "json" | "geojson" if *first == b'[' => {
+            Err(IngestError::Foreign { what: "one JSON array", mend: "write one JSON object a line (NDJSON)" })
+        }
         "ndjson" | "jsonl" | "json" | "geojson" => Ok(Format::Json),
         "csv" | "tsv" | "txt" => Ok(Format::Delimited),
         _ if *first == b'{' => Ok(Format::Json),
@@ -246,13 +205,6 @@ fn format(head: &[u8], name: &str) -> Result<Format, IngestError> {
 /// The ending of a name in lower case, under an ending of packing.
 fn ending(name: &str) -> String {
     let lower = name.to_ascii_lowercase();
-    let bare = [".gz", ".zst", ".zstd"]
-        .iter()
-        .find_map(|packed| lower.strip_suffix(packed))
-        .unwrap_or(&lower);
-    Path::new(bare)
-        .extension()
-        .and_then(OsStr::to_str)
-        .unwrap_or_default()
-        .to_owned()
+    let bare = [".gz", ".zst", ".zstd"].iter().find_map(|packed| lower.strip_suffix(packed)).unwrap_or(&lower);
+    Path::new(bare).extension().and_then(OsStr::to_str).unwrap_or_default().to_owned()
 }

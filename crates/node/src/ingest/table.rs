@@ -47,21 +47,12 @@ pub(super) struct Chunk {
 impl Table {
     pub fn new(columns: Vec<ColumnBuilder>) -> Self {
         let (lines, rejected, rejects) = (Vec::new(), Vec::new(), Vec::new());
-        Table {
-            columns,
-            lines,
-            rejected,
-            rejects,
-            rows_read: 0,
-            rows_from: 0,
-        }
+        Table { columns, lines, rejected, rejects, rows_read: 0, rows_from: 0 }
     }
 
     /// Tells what the node's clock shows.
     pub fn set_clock(&mut self, now: UtcMicros) {
-        self.columns
-            .iter_mut()
-            .for_each(|column| column.set_clock(now));
+        self.columns.iter_mut().for_each(|column| column.set_clock(now));
     }
 
     /// Takes the row on `line`, whose cell for the n-th column is `cell(n)`.
@@ -75,12 +66,7 @@ impl Table {
         }
         if let Some((index, reason)) = fault {
             let column = Some(self.columns[index].name.clone());
-            self.rejects.push(Reject {
-                line,
-                column,
-                value: shown(&cell(index).shown()),
-                reason,
-            });
+            self.rejects.push(Reject { line, column, value: shown(&cell(index).shown()), reason });
             self.rejected.push(self.lines.len());
         }
         self.lines.push(line);
@@ -90,12 +76,7 @@ impl Table {
     /// Rejects what stands on `line` as a whole; `start` is shown.
     pub fn broken(&mut self, line: u64, reason: Reason, start: &[u8]) {
         let value = shown(&String::from_utf8_lossy(start));
-        self.rejects.push(Reject {
-            line,
-            column: None,
-            value,
-            reason,
-        });
+        self.rejects.push(Reject { line, column: None, value, reason });
         self.rows_read += 1;
     }
 
@@ -110,10 +91,7 @@ impl Table {
     pub fn take(&mut self) -> Chunk {
         let rows = self.rows_from..self.rows_read;
         self.rows_from = self.rows_read;
-        let nulled = self
-            .columns
-            .iter_mut()
-            .map(|column| (column.name.clone(), std::mem::take(&mut column.nulled)));
+        let nulled = self.columns.iter_mut().map(|column| (column.name.clone(), std::mem::take(&mut column.nulled)));
         let nulled = nulled.filter(|(_, values)| *values > 0).collect();
         let (columns, exact) = self.columns.iter_mut().map(ColumnBuilder::finish).unzip();
         let mut chunk = Chunk {
@@ -138,23 +116,11 @@ impl Chunk {
     }
 
     /// Rejects the rows at these positions (ascending) on account of `column`, whose values are shown.
-    pub fn reject(
-        &mut self,
-        faults: &[(usize, Reason)],
-        column: &Arc<str>,
-        values: Option<&dyn Array>,
-    ) {
+    pub fn reject(&mut self, faults: &[(usize, Reason)], column: &Arc<str>, values: Option<&dyn Array>) {
         for &(at, reason) in faults {
-            let value = values
-                .and_then(|values| array_value_to_string(values, at).ok())
-                .unwrap_or_default();
+            let value = values.and_then(|values| array_value_to_string(values, at).ok()).unwrap_or_default();
             let (line, column) = (self.lines[at], Some(column.clone()));
-            self.rejects.push(Reject {
-                line,
-                column,
-                value: shown(&value),
-                reason,
-            });
+            self.rejects.push(Reject { line, column, value: shown(&value), reason });
         }
         let rows: Vec<usize> = faults.iter().map(|fault| fault.0).collect();
         self.drop_rows(&rows);
@@ -177,14 +143,8 @@ impl Chunk {
         let mut kept = keep.iter();
         self.lines.retain(|_| *kept.next().expect("one flag a row"));
         let keep = BooleanArray::from(keep);
-        let filtered = |array: &ArrayRef| {
-            filter(array, &keep).expect("one flag a row, in types that filter knows")
-        };
-        for array in self
-            .columns
-            .iter_mut()
-            .chain(self.exact.iter_mut().flatten())
-        {
+        let filtered = |array: &ArrayRef| filter(array, &keep).expect("one flag a row, in types that filter knows");
+        for array in self.columns.iter_mut().chain(self.exact.iter_mut().flatten()) {
             *array = filtered(array);
         }
     }
@@ -193,17 +153,12 @@ impl Chunk {
     pub fn batch(&self, schema: &SchemaRef) -> Result<RecordBatch, IngestError> {
         let columns = self.columns[..schema.fields().len()].to_vec();
         let options = RecordBatchOptions::new().with_row_count(Some(self.len()));
-        RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|_| {
-            IngestError::Contract(format!("columns of other types than {}", names(schema)))
-        })
+        RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+            .map_err(|_| IngestError::Contract(format!("columns of other types than {}", names(schema))))
     }
 }
 
 fn names(schema: &Schema) -> String {
-    let names: Vec<&str> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .collect();
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     names.join(", ")
 }

@@ -93,11 +93,7 @@ impl Bench {
         std::fs::write(folder.path().join("stations.csv"), STATIONS).unwrap();
         let contract = parse(contract);
         let recipe = Recipe::new(&contract, folder.path(), &ContributorSecret::new(&[7; 32]))?;
-        Ok(Bench {
-            folder,
-            recipe,
-            now: NOW,
-        })
+        Ok(Bench { folder, recipe, now: NOW })
     }
 
     /// Writes a file and gives its path.
@@ -115,9 +111,7 @@ impl Bench {
     fn take_path(&self, path: &Path) -> Result<Taken, IngestError> {
         let spool = Spool::open(path, &path.file_name().unwrap().to_string_lossy())?;
         let mut told = Vec::new();
-        fit(&self.recipe, &spool, self.now, &mut |reject| {
-            told.push(reject.clone())
-        })?;
+        fit(&self.recipe, &spool, self.now, &mut |reject| told.push(reject.clone()))?;
         assert!(told.is_empty(), "rejects are told once");
         let mut rows = Rows::open(&spool, &self.recipe.dataset)?;
         let mut table = self.recipe.table()?;
@@ -126,9 +120,7 @@ impl Bench {
             let mut chunk = table.take();
             self.recipe.apply(&mut chunk)?;
             let shaped = self.recipe.outputs.shape(&mut chunk)?;
-            taken
-                .observations
-                .push(self.recipe.outputs.observations(shaped)?);
+            taken.observations.push(self.recipe.outputs.observations(shaped)?);
             taken.rejects.append(&mut chunk.rejects);
             taken.filtered += chunk.filtered;
             taken.rows = chunk.rows.end;
@@ -147,46 +139,25 @@ impl Taken {
     fn told(&self) -> Vec<(u64, String, String, String)> {
         let tell = |reject: &Reject| {
             let column = reject.column.as_deref().unwrap_or("-").to_owned();
-            (
-                reject.line,
-                column,
-                reject.value.clone(),
-                format!("{:?}", reject.reason),
-            )
+            (reject.line, column, reject.value.clone(), format!("{:?}", reject.reason))
         };
         self.rejects.iter().map(tell).collect()
     }
 
     fn measure(&self, name: &str) -> Vec<Option<i64>> {
-        self.observations
-            .iter()
-            .flat_map(|part| part.measure(name).unwrap().iter().collect::<Vec<_>>())
-            .collect()
+        self.observations.iter().flat_map(|part| part.measure(name).unwrap().iter().collect::<Vec<_>>()).collect()
     }
 
     fn times(&self) -> Vec<String> {
-        let times = |part: &Observations| {
-            part.times()
-                .values()
-                .iter()
-                .map(|at| UtcMicros(*at).to_string())
-                .collect::<Vec<_>>()
-        };
+        let times =
+            |part: &Observations| part.times().values().iter().map(|at| UtcMicros(*at).to_string()).collect::<Vec<_>>();
         self.observations.iter().flat_map(times).collect()
     }
 
     fn dimension(&self, name: &str) -> Vec<String> {
         let words = |part: &Observations| {
-            let words = part
-                .dimension(name)
-                .unwrap()
-                .downcast_dict::<StringArray>()
-                .unwrap();
-            words
-                .into_iter()
-                .flatten()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
+            let words = part.dimension(name).unwrap().downcast_dict::<StringArray>().unwrap();
+            words.into_iter().flatten().map(str::to_owned).collect::<Vec<_>>()
         };
         self.observations.iter().flat_map(words).collect()
     }
@@ -202,7 +173,5 @@ impl Clock for At {
 }
 
 fn parse(contract: &str) -> Contract {
-    Contract::parse(contract, "readings.yaml")
-        .unwrap_or_else(|findings| panic!("{findings:#?}"))
-        .0
+    Contract::parse(contract, "readings.yaml").unwrap_or_else(|findings| panic!("{findings:#?}")).0
 }

@@ -22,13 +22,7 @@ pub(super) struct Window {
 impl Window {
     /// The stream from its start, past a byte order mark.
     pub fn new(content: Content) -> Result<Self, IngestError> {
-        let mut window = Window {
-            content,
-            bytes: vec![0; VIEW_BYTES],
-            start: 0,
-            end: 0,
-            ended: false,
-        };
+        let mut window = Window { content, bytes: vec![0; VIEW_BYTES], start: 0, end: 0, ended: false };
         while window.end < 3 && !window.ended {
             window.fill()?;
         }

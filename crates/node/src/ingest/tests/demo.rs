@@ -12,9 +12,7 @@ use super::*;
 use crate::ingest::read_all;
 
 fn demo(domain: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../deploy/demo")
-        .join(domain)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/demo").join(domain)
 }
 
 fn rows(domain: &str, contract: &str, files: &[&str]) -> RecordBatch {
@@ -33,24 +31,10 @@ fn rows(domain: &str, contract: &str, files: &[&str]) -> RecordBatch {
 fn week(rows: &RecordBatch, column: &str, monday: &str) -> Vec<f64> {
     let city: Zone = "America/New_York".parse().unwrap();
     let day = |text: &str| text.parse::<chrono::NaiveDate>().unwrap();
-    let (from, until) = (
-        city.start_of_day(day(monday)).0,
-        city.start_of_day(day(monday) + chrono::Days::new(7)).0,
-    );
-    let times = rows
-        .column(0)
-        .as_primitive::<TimestampMicrosecondType>()
-        .values();
-    let values = rows
-        .column_by_name(column)
-        .unwrap()
-        .as_primitive::<Float64Type>();
-    times
-        .iter()
-        .zip(values)
-        .filter(|(at, _)| (from..until).contains(*at))
-        .filter_map(|(_, value)| value)
-        .collect()
+    let (from, until) = (city.start_of_day(day(monday)).0, city.start_of_day(day(monday) + chrono::Days::new(7)).0);
+    let times = rows.column(0).as_primitive::<TimestampMicrosecondType>().values();
+    let values = rows.column_by_name(column).unwrap().as_primitive::<Float64Type>();
+    times.iter().zip(values).filter(|(at, _)| (from..until).contains(*at)).filter_map(|(_, value)| value).collect()
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -59,53 +43,25 @@ fn mean(values: &[f64]) -> f64 {
 
 #[track_caller]
 fn near(value: f64, expected: f64, within: f64) {
-    assert!(
-        (value - expected).abs() <= within,
-        "{value} is not {expected}"
-    );
+    assert!((value - expected).abs() <= within, "{value} is not {expected}");
 }
 
 #[test]
 fn taxis() {
     let rows = rows("traffic", "taxi.yaml", &["taxi_2020.csv.gz"]);
-    for (monday, mph) in [
-        ("2020-02-24", 11.55),
-        ("2020-03-23", 16.29),
-        ("2020-04-13", 17.08),
-        ("2020-05-04", 17.21),
-    ] {
+    for (monday, mph) in [("2020-02-24", 11.55), ("2020-03-23", 16.29), ("2020-04-13", 17.08), ("2020-05-04", 17.21)] {
         near(mean(&week(&rows, "speed", monday)), mph, 0.005);
     }
 }
 
 #[test]
 fn riders_visits_and_weather() {
-    let transit = rows(
-        "transit",
-        "ridership.yaml",
-        &["ridership_2020_03_to_11.csv.gz", "ridership_2020_12.csv.gz"],
-    );
-    near(
-        mean(&week(&transit, "subway_riders", "2020-03-23")) / 1e6,
-        0.58,
-        0.005,
-    );
-    near(
-        mean(&week(&transit, "subway_riders", "2020-04-13")) / 1e6,
-        0.36,
-        0.005,
-    );
+    let transit = rows("transit", "ridership.yaml", &["ridership_2020_03_to_11.csv.gz", "ridership_2020_12.csv.gz"]);
+    near(mean(&week(&transit, "subway_riders", "2020-03-23")) / 1e6, 0.58, 0.005);
+    near(mean(&week(&transit, "subway_riders", "2020-04-13")) / 1e6, 0.36, 0.005);
     assert_eq!(transit.num_rows(), 306);
-    let health = rows(
-        "health",
-        "emergency.yaml",
-        &["covid_like_illness_2020.csv.gz"],
-    );
-    for (monday, visits) in [
-        ("2020-02-24", 4_439.0),
-        ("2020-03-23", 20_308.0),
-        ("2020-05-04", 2_325.0),
-    ] {
+    let health = rows("health", "emergency.yaml", &["covid_like_illness_2020.csv.gz"]);
+    for (monday, visits) in [("2020-02-24", 4_439.0), ("2020-03-23", 20_308.0), ("2020-05-04", 2_325.0)] {
         near(week(&health, "visits", monday).iter().sum(), visits, 0.0);
     }
     let weather = rows("weather", "daily.yaml", &["central_park_2020.csv.gz"]);
@@ -115,19 +71,7 @@ fn riders_visits_and_weather() {
 #[test]
 fn a_repeated_row_counts_once_where_there_is_a_key() {
     let once = rows("transit", "ridership.yaml", &["ridership_2020_12.csv.gz"]);
-    let twice = rows(
-        "transit",
-        "ridership.yaml",
-        &["ridership_2020_12.csv.gz", "ridership_2020_12.csv.gz"],
-    );
-    let total = |rows: &RecordBatch| {
-        sum(rows
-            .column_by_name("bus_riders")
-            .unwrap()
-            .as_primitive::<Float64Type>())
-    };
-    assert_eq!(
-        (once.num_rows(), total(&once)),
-        (twice.num_rows(), total(&twice))
-    );
+    let twice = rows("transit", "ridership.yaml", &["ridership_2020_12.csv.gz", "ridership_2020_12.csv.gz"]);
+    let total = |rows: &RecordBatch| sum(rows.column_by_name("bus_riders").unwrap().as_primitive::<Float64Type>());
+    assert_eq!((once.num_rows(), total(&once)), (twice.num_rows(), total(&twice)));
 }

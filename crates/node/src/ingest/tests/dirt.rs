@@ -6,123 +6,57 @@ use crate::ingest::Fault;
 const HEADER: &str = "station,When,level,count,ok,remark\n";
 
 fn told(rows: &str) -> Vec<(u64, String, String, String)> {
-    Bench::new(READINGS)
-        .take(
-            "a.csv",
-            format!("{HEADER}S1,2020-05-01T10:00:00,1,1,true,\n{rows}"),
-        )
-        .unwrap()
-        .told()
+    Bench::new(READINGS).take("a.csv", format!("{HEADER}S1,2020-05-01T10:00:00,1,1,true,\n{rows}")).unwrap().told()
 }
 
 /// Says that the one row of a file after its first is rejected so.
 #[track_caller]
 fn rejected(row: &str, column: &str, value: &str, reason: &str) {
     let expected = (3, column.to_owned(), value.to_owned(), reason.to_owned());
-    assert_eq!(told(row), [expected], "{row}");
+    assert_eq!(told(&format!("{row}\n")), [expected], "{row}");
 }
 
 #[test]
 fn each_bad_value_is_told_with_line_column_value_and_reason() {
-    rejected(
-        "S1,2020-05-01T10:00:00,x,1,true,\n",
-        "level",
-        "x",
-        "NotNumber",
-    );
-    rejected(
-        "S1,2020-05-01T10:00:00,nan,1,true,\n",
-        "level",
-        "nan",
-        "NotNumber",
-    );
-    rejected(
-        "S1,2020-05-01T10:00:00,-61,1,true,\n",
-        "level",
-        "-61",
-        "TooSmall",
-    );
-    rejected(
-        "S1,2020-05-01T10:00:00,-55,1,true,\n",
-        "level",
-        "-55.0",
-        "TooSmall",
-    );
-    rejected(
-        "S1,2020-05-01T10:00:00,500.01,1,true,\n",
-        "level",
-        "500.01",
-        "TooLarge",
-    );
-    rejected(
-        "S1,2020-05-01T10:00:00,99999999999,1,true,\n",
-        "level",
-        "99999999999",
-        "TooManyDigits",
-    );
-    rejected("S1,01/05/2020,1,1,true,\n", "at", "01/05/2020", "NotTime");
-    rejected("S1,,1,1,true,\n", "at", "", "Missing");
-    rejected(
-        "S1,2020-03-29T02:30:00,1,1,true,\n",
-        "at",
-        "2020-03-29T02:30:00",
-        "SkippedTime",
-    );
-    rejected(
-        "S1,2019-12-31T23:59:59,1,1,true,\n",
-        "at",
-        "2019-12-31T23:59:59",
-        "TimeOutOfRange",
-    );
-    rejected(
-        "S1,2021-01-01T00:00:00,1,1,true,\n",
-        "at",
-        "2021-01-01T00:00:00",
-        "TimeOutOfRange",
-    );
-    rejected(
-        "S1,2020-07-01T02:15:01,1,1,true,\n",
-        "at",
-        "2020-07-01T02:15:01",
-        "AheadOfClock",
-    );
-    rejected(",2020-05-01T10:00:00,1,1,true,\n", "station", "", "Missing");
-    rejected(
-        "S9,2020-05-01T10:00:00,1,1,true,\n",
-        "district",
-        "S9",
-        "UnknownCode",
-    );
-    rejected(
-        "S1,2020-05-01T10:00:00,1,1,perhaps,\n",
-        "ok",
-        "perhaps",
-        "NotBoolean",
-    );
-    rejected(
-        "S1,2020-05-01T10:00:00,1,1,true\n",
-        "-",
-        "S1,2020-05-01T10:00:00,1,1,true",
-        "Ragged",
-    );
-    rejected(
-        "S1,2020-05-01T10:00:00,1,1,true,,\n",
-        "-",
-        "S1,2020-05-01T10:00:00,1,1,true,,",
-        "Ragged",
-    );
-    rejected(
-        "\"S1,2020-05-01T10:00:00,1,1,true,\n",
-        "-",
-        "\"S1,2020-05-01T10:00:00,1,1,true,",
-        "OpenQuote",
-    );
-    rejected(
-        "\"S1\"x,2020-05-01T10:00:00,1,1,true,\n",
-        "-",
-        "\"S1\"x,2020-05-01T10:00:00,1,1,true,",
-        "StrayQuote",
-    );
+    for (row, column, value, reason) in [
+        ("S1,2020-05-01,x,1,true,", "level", "x", "NotNumber"),
+        ("S1,2020-05-01,nan,1,true,", "level", "nan", "NotNumber"),
+        ("S1,2020-05-01,-61,1,true,", "level", "-61", "TooSmall"),
+        ("S1,2020-05-01,-55,1,true,", "level", "-55.0", "TooSmall"),
+        ("S1,2020-05-01,500.01,1,true,", "level", "500.01", "TooLarge"),
+        ("S1,2020-05-01,99999999999,1,true,", "level", "99999999999", "TooManyDigits"),
+        ("S1,2020-05-01,1,1,perhaps,", "ok", "perhaps", "NotBoolean"),
+        (",2020-05-01,1,1,true,", "station", "", "Missing"),
+        ("S9,2020-05-01,1,1,true,", "district", "S9", "UnknownCode"),
+    ] {
+        rejected(row, column, value, reason);
+    }
+}
+
+#[test]
+fn each_bad_time_is_told() {
+    for (at, reason) in [
+        ("", "Missing"),
+        ("01/05/2020", "NotTime"),
+        ("2020-03-29T02:30:00", "SkippedTime"),
+        ("2019-12-31T23:59:59", "TimeOutOfRange"),
+        ("2021-01-01T00:00:00", "TimeOutOfRange"),
+        ("2020-07-01T02:15:01", "AheadOfClock"),
+    ] {
+        rejected(&format!("S1,{at},1,1,true,"), "at", at, reason);
+    }
+}
+
+#[test]
+fn each_broken_line_is_told() {
+    for (row, reason) in [
+        ("S1,2020-05-01,1,1,true", "Ragged"),
+        ("S1,2020-05-01,1,1,true,,", "Ragged"),
+        ("\"S1,2020-05-01,1,1,true,", "OpenQuote"),
+        ("\"S1\"x,2020-05-01,1,1,true,", "StrayQuote"),
+    ] {
+        rejected(row, "-", row, reason);
+    }
 }
 
 #[test]
@@ -133,27 +67,13 @@ fn what_is_merely_odd_is_taken() {
         S1,2020-05-01 10:00,-999,1,t,\r\
         S1,2020-05-01,NA,,1,x\n\
         S1,2020-05-01T10:00:00.25Z,,12.0,true,\n";
-    let taken = Bench::new(READINGS)
-        .take("a.csv", format!("\u{feff}{HEADER}{rows}"))
-        .unwrap();
+    let taken = Bench::new(READINGS).take("a.csv", format!("\u{feff}{HEADER}{rows}")).unwrap();
     assert_eq!(taken.told(), []);
     // half to even, on the text: 1.005 is a tie, whatever its Float64 says
-    assert_eq!(
-        taken.measure("level"),
-        [Some(100), Some(1500), None, None, None]
-    );
-    assert_eq!(
-        taken.measure("twice"),
-        [Some(20), Some(300), None, None, None]
-    );
-    assert_eq!(
-        taken.dimension("district"),
-        ["harbour", "old town", "harbour", "harbour", "harbour"]
-    );
-    assert_eq!(
-        taken.times()[3..],
-        ["2020-04-30T22:00:00Z", "2020-05-01T10:00:00.250Z"]
-    );
+    assert_eq!(taken.measure("level"), [Some(100), Some(1500), None, None, None]);
+    assert_eq!(taken.measure("twice"), [Some(20), Some(300), None, None, None]);
+    assert_eq!(taken.dimension("district"), ["harbour", "old town", "harbour", "harbour", "harbour"]);
+    assert_eq!(taken.times()[3..], ["2020-04-30T22:00:00Z", "2020-05-01T10:00:00.250Z"]);
 }
 
 #[test]
@@ -166,20 +86,10 @@ fn lines_are_those_of_an_editor_after_rows_of_several_lines() {
 #[test]
 fn bytes_that_are_no_text_cost_their_row_and_only_where_they_are_read() {
     let mut file = format!("{HEADER}S1,2020-05-01T10:00:00,1,1,true,").into_bytes();
-    file.extend_from_slice(
-        b"caf\xe9\nS\xe9,2020-05-01T10:00:00,1,1,true,\n\xff,2020-05-01T10:00:00,1,1,true,\n",
-    );
+    file.extend_from_slice(b"caf\xe9\nS\xe9,2020-05-01T10:00:00,1,1,true,\n\xff,2020-05-01T10:00:00,1,1,true,\n");
     let taken = Bench::new(READINGS).take("a.csv", file).unwrap();
     assert_eq!(taken.accepted(), 1);
-    assert_eq!(
-        taken.told()[0],
-        (
-            3,
-            "station".to_owned(),
-            "S\u{fffd}".to_owned(),
-            "NotUtf8".to_owned()
-        )
-    );
+    assert_eq!(taken.told()[0], (3, "station".to_owned(), "S\u{fffd}".to_owned(), "NotUtf8".to_owned()));
     assert_eq!(taken.rejects.len(), 2);
 }
 
@@ -198,13 +108,8 @@ fn filtered_rows_are_counted_and_no_later_step_rejects_them() {
     let contract = READINGS
         .replace("unknown: reject", "unknown: nowhere")
         .replace("twice: level * 2", "twice: {sql: level * 2, min: 3}");
-    let taken = Bench::new(&contract)
-        .take("a.csv", format!("{HEADER}{rows}"))
-        .unwrap();
-    assert_eq!(
-        (taken.accepted(), taken.filtered, taken.told()),
-        (1, 3, Vec::new())
-    );
+    let taken = Bench::new(&contract).take("a.csv", format!("{HEADER}{rows}")).unwrap();
+    assert_eq!((taken.accepted(), taken.filtered, taken.told()), (1, 3, Vec::new()));
 }
 
 #[test]
@@ -221,14 +126,8 @@ fn a_file_of_other_columns_is_refused_with_what_is_there() {
          it has Station, when, level, count, ok"
     );
     let error = message("7,secret,2020-05-01\n");
-    assert!(
-        error.contains("`station`") && error.contains("no header line"),
-        "{error}"
-    );
-    assert!(
-        !error.contains("secret"),
-        "a first line that may be a row is not quoted: {error}"
-    );
+    assert!(error.contains("`station`") && error.contains("no header line"), "{error}");
+    assert!(!error.contains("secret"), "a first line that may be a row is not quoted: {error}");
     assert!(message("station;When;level;count;ok\n").contains("is the delimiter right"));
     assert_eq!(
         message("station,When,level,count,ok,ok\n"),
@@ -239,16 +138,10 @@ fn a_file_of_other_columns_is_refused_with_what_is_there() {
 #[test]
 fn a_file_of_which_no_row_can_be_read_is_refused_and_shows_why() {
     let bench = Bench::new(READINGS);
-    let path = bench.file(
-        "a.csv",
-        format!("{HEADER}S1,yesterday,1,1,true,\nS1,canary,1,1,true,\n"),
-    );
+    let path = bench.file("a.csv", format!("{HEADER}S1,yesterday,1,1,true,\nS1,canary,1,1,true,\n"));
     let spool = Spool::open(&path, "a.csv").unwrap();
     let mut told = Vec::new();
-    let error = fit(&bench.recipe, &spool, NOW, &mut |reject| {
-        told.push(reject.clone())
-    })
-    .unwrap_err();
+    let error = fit(&bench.recipe, &spool, NOW, &mut |reject| told.push(reject.clone())).unwrap_err();
     assert_eq!(
         error.to_string(),
         "none of the first 2 rows fits the contract; line 2, column `at`: not a time as the contract writes it"
@@ -256,14 +149,7 @@ fn a_file_of_which_no_row_can_be_read_is_refused_and_shows_why() {
     assert_eq!(told.len(), 2);
     assert!(!format!("{error:?} {told:?}").contains("canary"));
     // out of range is another matter: the file fits, its rows are too old
-    assert_eq!(
-        bench
-            .take("a.csv", format!("{HEADER}S1,2019-01-01,1,1,true,\n"))
-            .unwrap()
-            .rejects
-            .len(),
-        1
-    );
+    assert_eq!(bench.take("a.csv", format!("{HEADER}S1,2019-01-01,1,1,true,\n")).unwrap().rejects.len(), 1);
     // and no row at all is no fault
     assert_eq!(bench.take("a.csv", HEADER).unwrap().rows, 0);
 }
@@ -283,54 +169,23 @@ fn files_of_other_kinds_say_what_they_are() {
 
 #[test]
 fn a_division_by_zero_costs_its_row_and_an_overflow_too() {
-    let contract = READINGS.replace(
-        "twice: level * 2",
-        "twice: {sql: CAST(100 AS BIGINT) / count, type: number}",
-    );
+    let contract = READINGS.replace("twice: level * 2", "twice: {sql: CAST(100 AS BIGINT) / count, type: number}");
     let file = |counts: &[&str]| {
         let row = |count: &&str| format!("S1,2020-05-01T10:00:00,1,{count},true,\n");
         format!("{HEADER}{}", counts.iter().map(row).collect::<String>())
     };
-    let taken = Bench::new(&contract)
-        .take("a.csv", file(&["4", "0", "5", "0"]))
-        .unwrap();
+    let taken = Bench::new(&contract).take("a.csv", file(&["4", "0", "5", "0"])).unwrap();
     assert_eq!(taken.measure("twice"), [Some(250), Some(200)]);
-    let lines: Vec<_> = taken
-        .rejects
-        .iter()
-        .map(|reject| (reject.line, reject.reason.as_str()))
-        .collect();
-    assert_eq!(
-        lines,
-        [
-            (3, "the expression fails on this row"),
-            (5, "the expression fails on this row")
-        ]
-    );
+    let lines: Vec<_> = taken.rejects.iter().map(|reject| (reject.line, reject.reason.as_str())).collect();
+    assert_eq!(lines, [(3, "the expression fails on this row"), (5, "the expression fails on this row")]);
 
     let contract = READINGS.replace("twice: level * 2", "twice: {sql: count * 4, type: integer}");
-    let taken = Bench::new(&contract)
-        .take("a.csv", file(&["9223372036854775807", "2"]))
-        .unwrap();
-    assert_eq!(
-        (taken.measure("twice"), taken.rejects.len()),
-        (vec![Some(80)], 1),
-        "no sum wraps around in silence"
-    );
+    let taken = Bench::new(&contract).take("a.csv", file(&["9223372036854775807", "2"])).unwrap();
+    assert_eq!((taken.measure("twice"), taken.rejects.len()), (vec![Some(80)], 1), "no sum wraps around in silence");
 
     let contract = READINGS.replace("twice: level * 2", "twice: level / count");
-    let taken = Bench::new(&contract)
-        .take("a.csv", file(&["0", "2"]))
-        .unwrap();
-    assert_eq!(
-        taken.told(),
-        [(
-            2,
-            "twice".to_owned(),
-            "inf".to_owned(),
-            "NotNumber".to_owned()
-        )]
-    );
+    let taken = Bench::new(&contract).take("a.csv", file(&["0", "2"])).unwrap();
+    assert_eq!(taken.told(), [(2, "twice".to_owned(), "inf".to_owned(), "NotNumber".to_owned())]);
 }
 
 #[test]
@@ -356,69 +211,39 @@ fn expressions_are_pure_functions_of_the_row() {
 #[test]
 fn times_subtract_and_follow_the_clock_of_the_contract() {
     let contract = READINGS
-        .replace(
-            "      ok: boolean\n",
-            "      ok: boolean\n      until: timestamp\n",
-        )
-        .replace(
-            "twice: level * 2",
-            "twice: {sql: extract(epoch from until - at)}",
-        )
+        .replace("      ok: boolean\n", "      ok: boolean\n      until: timestamp\n")
+        .replace("twice: level * 2", "twice: {sql: extract(epoch from until - at)}")
         .replace("max: 900, invalid: null", "max: 900");
     let header = HEADER.replace("remark", "until");
     // the clocks go forward in between
-    let rows = "S1,2020-03-29T01:59:00,1,1,true,2020-03-29T03:01:30\nS1,2020-03-29T01:59:00,1,1,true,2020-03-29T01:58:59.5\n";
-    let taken = Bench::new(&contract)
-        .take("a.csv", format!("{header}{rows}"))
-        .unwrap();
+    let rows =
+        "S1,2020-03-29T01:59:00,1,1,true,2020-03-29T03:01:30\nS1,2020-03-29T01:59:00,1,1,true,2020-03-29T01:58:59.5\n";
+    let taken = Bench::new(&contract).take("a.csv", format!("{header}{rows}")).unwrap();
     assert_eq!(taken.measure("twice"), [Some(1_500), Some(-5)]);
 
     let contract = READINGS.replace("twice: level * 2", "twice: {sql: extract(hour from at)}");
-    let taken = Bench::new(&contract)
-        .take(
-            "a.csv",
-            format!("{HEADER}S1,2020-05-01T10:00:00Z,1,1,true,\n"),
-        )
-        .unwrap();
-    assert_eq!(
-        taken.measure("twice"),
-        [Some(120)],
-        "the hour in Copenhagen"
-    );
+    let taken = Bench::new(&contract).take("a.csv", format!("{HEADER}S1,2020-05-01T10:00:00Z,1,1,true,\n")).unwrap();
+    assert_eq!(taken.measure("twice"), [Some(120)], "the hour in Copenhagen");
 
-    let contract = READINGS.replace(
-        "filter: ok",
-        "filter: at < '2020-05-01' AND date_trunc('day', at) < '2020-05-01'",
-    );
+    let contract = READINGS.replace("filter: ok", "filter: at < '2020-05-01' AND date_trunc('day', at) < '2020-05-01'");
     let rows = "S1,2020-04-30T21:59:00Z,1,1,true,\nS1,2020-04-30T22:00:00Z,1,1,true,\n";
-    let taken = Bench::new(&contract)
-        .take("a.csv", format!("{HEADER}{rows}"))
-        .unwrap();
-    assert_eq!(
-        (taken.times(), taken.filtered),
-        (vec!["2020-04-30T21:59:00Z".to_owned()], 1)
-    );
+    let taken = Bench::new(&contract).take("a.csv", format!("{HEADER}{rows}")).unwrap();
+    assert_eq!((taken.times(), taken.filtered), (vec!["2020-04-30T21:59:00Z".to_owned()], 1));
 }
 
 #[test]
 fn keys_tell_repeated_rows_from_corrected_ones() {
     let rows = "S1,2020-05-01T10:00:00,1,1,true,a\nS1,2020-05-01T10:00:00,1.001,1,true,b\nS1,2020-05-01T10:00:00,2,1,true,c\nS2,2020-05-01T10:00:00,1,1,true,d\n";
-    let taken = Bench::new(READINGS)
-        .take("a.csv", format!("{HEADER}{rows}"))
-        .unwrap();
+    let taken = Bench::new(READINGS).take("a.csv", format!("{HEADER}{rows}")).unwrap();
     let identities: Vec<(Vec<u8>, Vec<u8>)> = taken
         .observations
         .iter()
         .flat_map(|part| {
             let (keys, contents) = (part.keys().unwrap(), part.contents().unwrap());
-            (0..part.rows())
-                .map(|row| (keys.value(row).to_vec(), contents.value(row).to_vec()))
-                .collect::<Vec<_>>()
+            (0..part.rows()).map(|row| (keys.value(row).to_vec(), contents.value(row).to_vec())).collect::<Vec<_>>()
         })
         .collect();
-    let [first, rounds_alike, corrected, other] = identities.as_slice() else {
-        panic!()
-    };
+    let [first, rounds_alike, corrected, other] = identities.as_slice() else { panic!() };
     assert_eq!(first, rounds_alike, "what is stored of them is the same");
     assert_eq!(first.0, corrected.0);
     assert_ne!(first.1, corrected.1);
@@ -428,23 +253,15 @@ fn keys_tell_repeated_rows_from_corrected_ones() {
 #[test]
 fn contributors_are_counted_or_hashed() {
     let threshold = READINGS
-        .replace(
-            "method: open, reason: Sensors are no persons, approver",
-            "method: threshold, k: 10, approver",
-        )
+        .replace("method: open, reason: Sensors are no persons, approver", "method: threshold, k: 10, approver")
         .replace("max: 900, invalid: null", "max: 900");
     let rows = "S1,2020-05-01T10:00:00,1,4,true,\nS1,2020-05-01T10:00:00,1,,true,\n";
-    let by_count =
-        Bench::new(&threshold.replace("contributor: none", "contributor: {count: count}"));
+    let by_count = Bench::new(&threshold.replace("contributor: none", "contributor: {count: count}"));
     let taken = by_count.take("a.csv", format!("{HEADER}{rows}")).unwrap();
     assert_eq!(taken.observations[0].counts().unwrap().values(), &[4]);
-    assert_eq!(
-        taken.told(),
-        [(3, "count".to_owned(), String::new(), "Missing".to_owned())]
-    );
+    assert_eq!(taken.told(), [(3, "count".to_owned(), String::new(), "Missing".to_owned())]);
 
-    let by_column =
-        Bench::new(&threshold.replace("contributor: none", "contributor: {column: station}"));
+    let by_column = Bench::new(&threshold.replace("contributor: none", "contributor: {column: station}"));
     let taken = by_column.take("a.csv", format!("{HEADER}{rows}")).unwrap();
     let hashes = taken.observations[0].contributor().unwrap();
     assert_eq!(hashes.value(0), hashes.value(1));
@@ -453,41 +270,18 @@ fn contributors_are_counted_or_hashed() {
 #[test]
 fn a_file_without_header_is_read_by_position() {
     let contract = READINGS
-        .replace(
-            "header: true, delimiter: \",\"",
-            "header: false, delimiter: \";\"",
-        )
-        .replace(
-            "at: {type: timestamp, from: When}",
-            "at: {type: timestamp, at: 2}",
-        )
-        .replace(
-            "station: {type: text, required: true}",
-            "station: {type: text, required: true, at: 1}",
-        )
+        .replace("header: true, delimiter: \",\"", "header: false, delimiter: \";\"")
+        .replace("at: {type: timestamp, from: When}", "at: {type: timestamp, at: 2}")
+        .replace("station: {type: text, required: true}", "station: {type: text, required: true, at: 1}")
         .replace("level: {type: number,", "level: {type: number, at: 4,")
         .replace("count: {type: integer,", "count: {type: integer, at: 3,")
         .replace("ok: boolean", "ok: {type: boolean, at: 5}");
     let bench = Bench::new(&contract);
-    let taken = bench
-        .take(
-            "a.csv",
-            "S1;2020-05-01;1;2.5;yes\nS1;2020-05-01;1;2.5\nS2;2020-05-01;1;3;yes\n",
-        )
-        .unwrap();
+    let taken = bench.take("a.csv", "S1;2020-05-01;1;2.5;yes\nS1;2020-05-01;1;2.5\nS2;2020-05-01;1;3;yes\n").unwrap();
     assert_eq!(taken.measure("level"), [Some(250), Some(300)]);
     assert_eq!(taken.told()[0].0, 2);
-    let error = bench
-        .take("a.csv", "S1,2020-05-01,1,2.5,yes\n")
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        error,
-        "the contract takes the file's column 5, and the file has 1; is the delimiter right?"
-    );
-    let error = bench
-        .take("a.ndjson", "{\"a\":1}\n")
-        .unwrap_err()
-        .to_string();
+    let error = bench.take("a.csv", "S1,2020-05-01,1,2.5,yes\n").unwrap_err().to_string();
+    assert_eq!(error, "the contract takes the file's column 5, and the file has 1; is the delimiter right?");
+    let error = bench.take("a.ndjson", "{\"a\":1}\n").unwrap_err().to_string();
     assert!(error.contains("NDJSON has none"), "{error}");
 }

@@ -24,18 +24,9 @@ pub(super) fn parquet_file(time: ArrayRef) -> Vec<u8> {
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("When", time),
         ("unused", Arc::new(Int32Array::from(vec![1, 2, 3]))),
-        (
-            "station",
-            Arc::new(StringViewArray::from(vec!["S1", "S2", "S1"])),
-        ),
-        (
-            "level",
-            Arc::new(Float64Array::from(vec![Some(2.675), None, Some(-10.0)])),
-        ),
-        (
-            "count",
-            Arc::new(Int32Array::from(vec![Some(3), None, Some(4)])),
-        ),
+        ("station", Arc::new(StringViewArray::from(vec!["S1", "S2", "S1"]))),
+        ("level", Arc::new(Float64Array::from(vec![Some(2.675), None, Some(-10.0)]))),
+        ("count", Arc::new(Int32Array::from(vec![Some(3), None, Some(4)]))),
         ("ok", Arc::new(BooleanArray::from(vec![true, true, false]))),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
@@ -45,11 +36,7 @@ pub(super) fn parquet_file(time: ArrayRef) -> Vec<u8> {
 }
 
 pub(super) fn instants() -> TimestampMillisecondArray {
-    TimestampMillisecondArray::from(vec![
-        1_588_327_200_000,
-        1_588_327_200_500,
-        1_588_413_600_000,
-    ])
+    TimestampMillisecondArray::from(vec![1_588_327_200_000, 1_588_327_200_500, 1_588_413_600_000])
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
@@ -63,33 +50,22 @@ type Rows = (Vec<String>, Vec<String>, Vec<Option<i64>>, u64);
 fn rows(bench: &Bench, name: &str, content: &[u8]) -> Rows {
     let taken = bench.take(name, content).unwrap();
     assert_eq!(taken.told(), []);
-    (
-        taken.times(),
-        taken.dimension("district"),
-        taken.measure("level"),
-        taken.filtered,
-    )
+    (taken.times(), taken.dimension("district"), taken.measure("level"), taken.filtered)
 }
 
 #[test]
 fn formats_and_packings_agree() {
     let bench = Bench::new(READINGS);
     let expected: Rows = (
-        vec![
-            "2020-05-01T10:00:00Z".to_owned(),
-            "2020-05-01T10:00:00.500Z".to_owned(),
-        ],
+        vec!["2020-05-01T10:00:00Z".to_owned(), "2020-05-01T10:00:00.500Z".to_owned()],
         vec!["harbour".to_owned(), "old town".to_owned()],
         vec![Some(268), None],
         1,
     );
     let (head, tail) = CSV.split_at(70);
     let members = [gzip(head.as_bytes()), gzip(tail.as_bytes())].concat();
-    let frames = [
-        zstd::encode_all(head.as_bytes(), 1).unwrap(),
-        zstd::encode_all(tail.as_bytes(), 1).unwrap(),
-    ]
-    .concat();
+    let frames =
+        [zstd::encode_all(head.as_bytes(), 1).unwrap(), zstd::encode_all(tail.as_bytes(), 1).unwrap()].concat();
     let files: [(&str, Vec<u8>); 8] = [
         ("a.csv", CSV.into()),
         ("a.csv", CSV.replace('\n', "\r\n").into()),
@@ -97,14 +73,8 @@ fn formats_and_packings_agree() {
         ("a", frames),
         ("a", JSON.into()),
         ("a.jsonl.zst", zstd::encode_all(JSON.as_bytes(), 1).unwrap()),
-        (
-            "a",
-            parquet_file(Arc::new(instants().with_timezone("Asia/Tokyo"))),
-        ),
-        (
-            "a.parquet",
-            parquet_file(Arc::new(instants().with_timezone("UTC"))),
-        ),
+        ("a", parquet_file(Arc::new(instants().with_timezone("Asia/Tokyo")))),
+        ("a.parquet", parquet_file(Arc::new(instants().with_timezone("UTC")))),
     ];
     for (name, content) in files {
         assert_eq!(rows(&bench, name, &content), expected, "{name}");
@@ -123,25 +93,15 @@ fn a_file_is_the_same_however_it_is_packed() {
                 Ok(())
             })
             .unwrap();
-        assert_eq!(
-            heard,
-            content.len() as u64,
-            "all bytes on disk were consumed"
-        );
+        assert_eq!(heard, content.len() as u64, "all bytes on disk were consumed");
         hash
     };
     assert_eq!(hash(CSV.as_bytes()), hash(&gzip(CSV.as_bytes())));
-    assert_eq!(
-        hash(CSV.as_bytes()),
-        civicmesh_model::hash::Hash32::of(&[CSV.as_bytes()])
-    );
+    assert_eq!(hash(CSV.as_bytes()), civicmesh_model::hash::Hash32::of(&[CSV.as_bytes()]));
     let cut = gzip(CSV.as_bytes());
     let spool = Spool::open(&bench.file("a", &cut[..cut.len() - 4]), "a");
     let error = spool.and_then(|spool| spool.hash(|_| Ok(()))).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the file is damaged: it cannot be unpacked to its end; was it cut short?"
-    );
+    assert_eq!(error.to_string(), "the file is damaged: it cannot be unpacked to its end; was it cut short?");
 }
 
 #[test]
@@ -157,72 +117,33 @@ fn times_of_parquet_without_a_zone_are_local() {
 #[test]
 fn parquet_of_other_types_is_refused() {
     let bench = Bench::new(READINGS);
-    let error = bench
-        .take(
-            "a",
-            parquet_file(Arc::new(BooleanArray::from(vec![true; 3]))),
-        )
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "column `at` is a timestamp in the contract, and Boolean in the file"
-    );
-    assert!(crate::ingest::parquet::can_be(
-        &DataType::Utf8,
-        civicmesh_model::contract::InputKind::Number
-    ));
+    let error = bench.take("a", parquet_file(Arc::new(BooleanArray::from(vec![true; 3])))).unwrap_err();
+    assert_eq!(error.to_string(), "column `at` is a timestamp in the contract, and Boolean in the file");
+    assert!(crate::ingest::parquet::can_be(&DataType::Utf8, civicmesh_model::contract::InputKind::Number));
     let packed = gzip(&parquet_file(Arc::new(instants())));
-    assert!(
-        bench
-            .take("a", packed)
-            .unwrap_err()
-            .to_string()
-            .contains("Parquet packed once more")
-    );
+    assert!(bench.take("a", packed).unwrap_err().to_string().contains("Parquet packed once more"));
 }
 
 #[test]
 fn json_says_which_field_is_missing_and_which_line_is_broken() {
     let bench = Bench::new(READINGS);
-    let error = bench
-        .take("a.ndjson", JSON.replace("\"level\"", "\"Level\""))
-        .unwrap_err()
-        .to_string();
+    let error = bench.take("a.ndjson", JSON.replace("\"level\"", "\"Level\"")).unwrap_err().to_string();
     assert!(
-        error.starts_with(
-            "the file does not have `level` (did you mean `Level`?); it has Level, When,"
-        ),
+        error.starts_with("the file does not have `level` (did you mean `Level`?); it has Level, When,"),
         "{error}"
     );
-    let file = format!(
-        "{JSON}{{\"station\":\"S1\"\n[1]\n{{\"station\":[1],\"When\":\"2020-05-01\",\"ok\":true}}\n"
-    );
+    let file = format!("{JSON}{{\"station\":\"S1\"\n[1]\n{{\"station\":[1],\"When\":\"2020-05-01\",\"ok\":true}}\n");
     let taken = bench.take("a.ndjson", file).unwrap();
-    let told: Vec<(u64, &str)> = taken
-        .rejects
-        .iter()
-        .map(|reject| (reject.line, reject.reason.as_str()))
-        .collect();
+    let told: Vec<(u64, &str)> = taken.rejects.iter().map(|reject| (reject.line, reject.reason.as_str())).collect();
     let expected = [
         (5, "not a JSON object on one line"),
         (6, "not a JSON object on one line"),
         (7, "a list or an object where one value belongs"),
     ];
     assert_eq!(told, expected);
-    let nested = READINGS.replace(
-        "at: {type: timestamp, from: When}",
-        "at: {type: timestamp, from: meta.When}",
-    );
-    let file = JSON
-        .replace("\"When\":\"2020", "\"meta\":{\"When\":\"2020")
-        .replace("Z\",", "Z\"},");
-    assert_eq!(
-        Bench::new(&nested)
-            .take("a.ndjson", file)
-            .unwrap()
-            .accepted(),
-        2
-    );
+    let nested = READINGS.replace("at: {type: timestamp, from: When}", "at: {type: timestamp, from: meta.When}");
+    let file = JSON.replace("\"When\":\"2020", "\"meta\":{\"When\":\"2020").replace("Z\",", "Z\"},");
+    assert_eq!(Bench::new(&nested).take("a.ndjson", file).unwrap().accepted(), 2);
 }
 
 proptest! {

@@ -66,40 +66,20 @@ struct Office {
 
 impl Office {
     fn new(contract: &str) -> Office {
-        Office {
-            bench: Bench::new(contract),
-            disk: MemoryDisk::new().unwrap(),
-        }
+        Office { bench: Bench::new(contract), disk: MemoryDisk::new().unwrap() }
     }
 
     fn vault(&self, hook: Option<Arc<dyn Hook>>) -> Result<Vault, civicmesh_vault::VaultError> {
         let zone = "Europe/Copenhagen".parse().unwrap();
-        let options = Options {
-            environment: Environment::Memory(self.disk.clone()),
-            hook,
-            ..Options::new(zone)
-        };
+        let options = Options { environment: Environment::Memory(self.disk.clone()), hook, ..Options::new(zone) };
         Vault::open(Path::new("/vault"), &options)
     }
 
     fn take(&self, vault: &Vault, path: &Path, ear: &mut Ear) -> Result<Summary, IngestError> {
         let source = "counters".parse().unwrap();
-        let upload = Upload {
-            path,
-            name: "a.csv",
-            source: &source,
-        };
+        let upload = Upload { path, name: "a.csv", source: &source };
         let rejects = self.bench.folder.path().join("rejects");
-        ingest(
-            &self.bench.recipe,
-            upload,
-            Desk {
-                vault,
-                rejects: &rejects,
-                clock: &At(self.bench.now),
-            },
-            ear,
-        )
+        ingest(&self.bench.recipe, upload, Desk { vault, rejects: &rejects, clock: &At(self.bench.now) }, ear)
     }
 }
 
@@ -117,13 +97,7 @@ fn long(rows: u64) -> String {
 }
 
 fn fates(summary: &Summary) -> (u64, u64, u64, u64) {
-    let Summary {
-        rows,
-        accepted,
-        filtered,
-        rejected,
-        ..
-    } = summary;
+    let Summary { rows, accepted, filtered, rejected, .. } = summary;
     (*rows, *accepted, *filtered, *rejected)
 }
 
@@ -135,71 +109,36 @@ fn a_file_counts_once_and_its_rejects_are_kept_for_its_owner() {
     let mut ear = Ear::default();
     let first = office.take(&vault, &path, &mut ear).unwrap();
     assert_eq!(fates(&first), (1_000, 849, 141, 10));
-    assert_eq!(
-        (first.resumed, first.known, first.over_limit),
-        (0, false, false)
-    );
-    assert_eq!(
-        (
-            first.rejects.len(),
-            first.rejects[0].rows,
-            ear.rejects.len()
-        ),
-        (1, 10, 10)
-    );
+    assert_eq!((first.resumed, first.known, first.over_limit), (0, false, false));
+    assert_eq!((first.rejects.len(), first.rejects[0].rows, ear.rejects.len()), (1, 10, 10));
     let kept = std::fs::read_to_string(first.reject_file.as_ref().unwrap()).unwrap();
     assert_eq!(kept.lines().count(), 10);
     assert!(
-        kept.starts_with(
-            "{\"line\":52,\"column\":\"level\",\"value\":\"x\",\"reason\":\"not_number\"}\n"
-        ),
+        kept.starts_with("{\"line\":52,\"column\":\"level\",\"value\":\"x\",\"reason\":\"not_number\"}\n"),
         "{kept}"
     );
     let last = ear.progress.last().unwrap();
-    assert_eq!(
-        (last.bytes, last.rows, last.accepted, last.rejected),
-        (last.bytes_total, 1_000, 849, 10)
-    );
+    assert_eq!((last.bytes, last.rows, last.accepted, last.rejected), (last.bytes_total, 1_000, 849, 10));
 
     let again = office.take(&vault, &path, &mut Ear::default()).unwrap();
-    assert_eq!(
-        (again.file, fates(&again), again.known, again.resumed),
-        (first.file, fates(&first), true, 1_000)
-    );
-    assert_eq!(
-        vault
-            .counts(&"readings".parse().unwrap())
-            .unwrap()
-            .totals
-            .accepted,
-        849
-    );
+    assert_eq!((again.file, fates(&again), again.known, again.resumed), (first.file, fates(&first), true, 1_000));
+    assert_eq!(vault.counts(&"readings".parse().unwrap()).unwrap().totals.accepted, 849);
 }
 
 #[test]
 fn more_rejects_than_the_contract_allows_are_over_the_limit() {
     let office = Office::new(&READINGS.replace("contributor: none", "rejects_max: 0.9%"));
     let path = office.bench.file("a.csv", long(1_000));
-    assert!(
-        office
-            .take(&office.vault(None).unwrap(), &path, &mut Ear::default())
-            .unwrap()
-            .over_limit
-    );
+    assert!(office.take(&office.vault(None).unwrap(), &path, &mut Ear::default()).unwrap().over_limit);
 }
 
 #[test]
 fn a_file_that_does_not_fit_leaves_no_trace() {
     let office = Office::new(READINGS);
     let vault = office.vault(None).unwrap();
-    for content in [
-        "a,b\n1,2\n".to_owned(),
-        format!("{HEADER}S1,never,1,1,true\n"),
-    ] {
+    for content in ["a,b\n1,2\n".to_owned(), format!("{HEADER}S1,never,1,1,true\n")] {
         let mut ear = Ear::default();
-        office
-            .take(&vault, &office.bench.file("a.csv", content), &mut ear)
-            .unwrap_err();
+        office.take(&vault, &office.bench.file("a.csv", content), &mut ear).unwrap_err();
         assert!(ear.progress.is_empty());
     }
     assert_eq!(vault.counts(&"readings".parse().unwrap()).unwrap().files, 0);
@@ -217,12 +156,7 @@ fn an_ingest_that_fails_anywhere_resumes_and_loses_and_doubles_nothing() {
         let path = office.bench.file("a.csv", &file);
         // a new vault writes its identity; that is no part of an ingest
         drop(office.vault(None).unwrap());
-        let vault = office
-            .vault(Some(Arc::new(Fail {
-                at: AtomicU64::new(at),
-                stored,
-            })))
-            .unwrap();
+        let vault = office.vault(Some(Arc::new(Fail { at: AtomicU64::new(at), stored }))).unwrap();
         let error = office.take(&vault, &path, &mut Ear::default()).unwrap_err();
         assert!(matches!(error, IngestError::Vault(_)), "{error}");
         drop(vault);
@@ -231,24 +165,14 @@ fn an_ingest_that_fails_anywhere_resumes_and_loses_and_doubles_nothing() {
         let summary = office.take(&vault, &path, &mut ear).unwrap();
         let filtered = (rows - 3).div_ceil(7) - (rows - 150).div_ceil(700);
         assert_eq!(summary.rows, rows);
-        assert_eq!(
-            summary.rejected,
-            rows.div_ceil(100) - 1 + u64::from(rows % 100 > 50)
-        );
+        assert_eq!(summary.rejected, rows.div_ceil(100) - 1 + u64::from(rows % 100 > 50));
         assert_eq!(summary.accepted + filtered + summary.rejected, rows);
         if !summary.known {
-            assert_eq!(
-                ear.rejects.len() as u64,
-                summary.rejected,
-                "all rejects are told once more"
-            );
+            assert_eq!(ear.rejects.len() as u64, summary.rejected, "all rejects are told once more");
         }
         resumed.insert(summary.resumed);
     }
-    assert_eq!(
-        resumed,
-        BTreeSet::from([0, APPEND_ROWS, APPEND_ROWS * 2, rows])
-    );
+    assert_eq!(resumed, BTreeSet::from([0, APPEND_ROWS, APPEND_ROWS * 2, rows]));
 }
 
 #[test]
@@ -257,18 +181,10 @@ fn an_ingest_resumes_at_any_row() {
     let vault = office.vault(None).unwrap();
     let path = office.bench.file("a.csv", long(100));
     let spool = Spool::open(&path, "a.csv").unwrap();
-    let (dataset, file) = (
-        "readings".parse().unwrap(),
-        FileKey(spool.hash(|_| Ok(())).unwrap()),
-    );
-    vault
-        .begin_file(&dataset, &"counters".parse().unwrap(), file, "a.csv", NOW)
-        .unwrap();
+    let (dataset, file) = ("readings".parse().unwrap(), FileKey(spool.hash(|_| Ok(())).unwrap()));
+    vault.begin_file(&dataset, &"counters".parse().unwrap(), file, "a.csv", NOW).unwrap();
     let recipe = &office.bench.recipe;
-    let (mut rows, mut table) = (
-        Rows::open(&spool, &recipe.dataset).unwrap(),
-        recipe.table().unwrap(),
-    );
+    let (mut rows, mut table) = (Rows::open(&spool, &recipe.dataset).unwrap(), recipe.table().unwrap());
     read_chunk(&mut rows, &mut table, 33, NOW).unwrap();
     let mut chunk = table.take();
     recipe.apply(&mut chunk).unwrap();
@@ -280,10 +196,7 @@ fn an_ingest_resumes_at_any_row() {
         rows_from: 0,
         rows_to: 33,
         observations: recipe.outputs.observations(shaped).unwrap(),
-        counts: RowCounts {
-            filtered: chunk.filtered,
-            rejected: chunk.rejects.len() as u64,
-        },
+        counts: RowCounts { filtered: chunk.filtered, rejected: chunk.rejects.len() as u64 },
         now: NOW,
     };
     vault.append(append).unwrap();
@@ -296,42 +209,22 @@ fn a_watch_may_stop_an_ingest() {
     let office = Office::new(READINGS);
     let vault = office.vault(None).unwrap();
     let path = office.bench.file("a.csv", long(APPEND_ROWS + 1));
-    let mut ear = Ear {
-        stop_at: Some(1),
-        ..Ear::default()
-    };
+    let mut ear = Ear { stop_at: Some(1), ..Ear::default() };
     let error = office.take(&vault, &path, &mut ear).unwrap_err();
     assert!(matches!(error, IngestError::Stopped));
     let summary = office.take(&vault, &path, &mut Ear::default()).unwrap();
-    assert_eq!(
-        (summary.resumed, summary.rows),
-        (APPEND_ROWS, APPEND_ROWS + 1)
-    );
+    assert_eq!((summary.resumed, summary.rows), (APPEND_ROWS, APPEND_ROWS + 1));
 }
 
 #[test]
 fn in_a_grown_file_known_rows_count_once_and_changed_ones_are_corrections() {
     let office = Office::new(READINGS);
     let vault = office.vault(None).unwrap();
-    let take = |content: String| {
-        office.take(
-            &vault,
-            &office.bench.file("a.csv", content),
-            &mut Ear::default(),
-        )
-    };
-    let day = format!(
-        "{HEADER}S1,2020-05-01,1,1,true\nS1,2020-05-02,1,1,true\nS1,2020-05-02,1.00,1,true\n"
-    );
+    let take = |content: String| office.take(&vault, &office.bench.file("a.csv", content), &mut Ear::default());
+    let day = format!("{HEADER}S1,2020-05-01,1,1,true\nS1,2020-05-02,1,1,true\nS1,2020-05-02,1.00,1,true\n");
     let first = take(day.clone()).unwrap();
-    assert_eq!(
-        (first.accepted, first.duplicate, first.corrected),
-        (2, 1, 0)
-    );
+    assert_eq!((first.accepted, first.duplicate, first.corrected), (2, 1, 0));
     let grown = day.replace("2020-05-01,1", "2020-05-01,2") + "S2,2020-05-03,1,1,true\n";
     let second = take(grown).unwrap();
-    assert_eq!(
-        (second.accepted, second.duplicate, second.corrected),
-        (1, 2, 1)
-    );
+    assert_eq!((second.accepted, second.duplicate, second.corrected), (1, 2, 1));
 }
