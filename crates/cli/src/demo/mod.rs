@@ -58,7 +58,7 @@ const REFUSED: [(&str, &str); 3] = [
     ),
     (
         "one Staten Island day: too few trips to hide in",
-        "SELECT avg(speed) FROM traffic.taxi WHERE borough = 'Staten Island' AND time >= '2020-03-10' AND time < '2020-03-11'",
+        "SELECT avg(speed) FROM traffic.taxi WHERE borough = 'Staten Island' AND time >= '2020-03-11' AND time < '2020-03-12'",
     ),
     (
         "a product that health does not grant to traffic",
