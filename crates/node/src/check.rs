@@ -114,7 +114,11 @@ fn secrets(folder: &NodeFolder, report: &mut Report) {
         Ok(exposed) if exposed.is_empty() => report.ok("file modes", "secrets are their owner's alone"),
         Ok(exposed) => {
             let files: Vec<String> = exposed.iter().map(|path| path.display().to_string()).collect();
-            report.failed("file modes", format!("others may read {}", files.join(", ")), format!("chmod 600 {}", files.join(" ")));
+            report.failed(
+                "file modes",
+                format!("others may read {}", files.join(", ")),
+                format!("chmod 600 {}", files.join(" ")),
+            );
         }
         Err(error) => report.failed("file modes", error, MAKE),
     }
@@ -144,7 +148,12 @@ fn membership(folder: &NodeFolder, config: &Config, clock: std::sync::Arc<dyn Cl
         Ok(book) => {
             let signed = book.current();
             let roster = signed.roster();
-            let message = format!("{}, serial {}, {} domains, signed by the city's office", roster.city, roster.serial, roster.members.len());
+            let message = format!(
+                "{}, serial {}, {} domains, signed by the city's office",
+                roster.city,
+                roster.serial,
+                roster.members.len()
+            );
             if roster.admits(&own) {
                 report.ok("roster", message);
             } else {
@@ -157,7 +166,9 @@ fn membership(folder: &NodeFolder, config: &Config, clock: std::sync::Arc<dyn Cl
 fn contracts_and_lookups(folder: &NodeFolder, config: &Config, report: &mut Report) {
     let (contracts, findings) = match contracts::load(&folder.contracts(), &config.node.domain) {
         Ok(loaded) => loaded,
-        Err(error) => return report.failed("contracts", format!("{}: {error}", folder.contracts().display()), ""),
+        Err(error) => {
+            return report.failed("contracts", format!("{}: {error}", folder.contracts().display()), "");
+        }
     };
     let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
     for finding in &findings {
@@ -168,7 +179,10 @@ fn contracts_and_lookups(folder: &NodeFolder, config: &Config, report: &mut Repo
         report.add("contracts", state, told(finding), "");
     }
     if contracts.is_empty() && !errors {
-        let mend = format!("put a contract into {}; `civicmesh contract draft` makes one from a file", folder.contracts().display());
+        let mend = format!(
+            "put a contract into {}; `civicmesh contract draft` makes one from a file",
+            folder.contracts().display()
+        );
         report.add("contracts", CheckState::Warning, "none: the node asks, and shares nothing", mend);
     } else if !errors {
         let products: Vec<String> = contracts.iter().map(|own| own.contract.product.to_string()).collect();
@@ -190,7 +204,12 @@ fn disk(dir: &Path, config: &Config, report: &mut Report) {
                 let free = found.f_bavail.saturating_mul(found.f_frsize);
                 let message = format!("{} MiB free for {}", free >> 20, path.display());
                 if free < FREE_BYTES_MIN {
-                    report.add("disk", CheckState::Warning, message, "make room: a full disk stops ingest and releases");
+                    report.add(
+                        "disk",
+                        CheckState::Warning,
+                        message,
+                        "make room: a full disk stops ingest and releases",
+                    );
                 } else {
                     report.ok("disk", message);
                 }
@@ -220,7 +239,8 @@ mod tests {
     #[test]
     fn a_folder_with_nothing_but_a_configuration_names_each_lack() {
         let dir = tempfile::tempdir().unwrap();
-        let text = "[node]\ndomain = \"traffic\"\ncity_listen = \"127.0.0.1:7400\"\ndepartment_listen = \"127.0.0.1:7500\"\n";
+        let text =
+            "[node]\ndomain = \"traffic\"\ncity_listen = \"127.0.0.1:7400\"\ndepartment_listen = \"127.0.0.1:7500\"\n";
         std::fs::write(dir.path().join(CONFIG_FILE), text).unwrap();
         let report = check(dir.path());
         let state = |what| report.checks.iter().filter(|check| check.what == what).map(|check| check.state).max();

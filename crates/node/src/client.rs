@@ -447,11 +447,7 @@ impl Target {
             false => None,
             true => Some(Guest::load(&folder.tls(), config.node.domain.clone(), Environment::real().clock)?),
         };
-        let address = config
-            .node
-            .department_listen
-            .replace("0.0.0.0:", "127.0.0.1:")
-            .replace("[::]:", "[::1]:");
+        let address = config.node.department_listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
         Ok(Target { address, tls, bearer: bearer(Some(token))? })
     }
 }

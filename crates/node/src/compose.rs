@@ -1,7 +1,7 @@
 //! The node as a whole: parts made in order, tasks started, and all of it stopped in order again.
 
-use std::io;
 use std::future::Future;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, ConfigError};
 use crate::contracts::{self, OwnContract};
-use crate::environment::Environment;
+use crate::environment::{Environment, Storage};
 use crate::ingest::{ContributorSecret, IngestError, Recipe};
 use crate::metrics::Metrics;
 use crate::publisher::{Idle, Product, Publishers, ReleaseKeys};
@@ -214,8 +214,12 @@ impl Running {
         });
         match flushed.await {
             Ok(Ok(())) => tracing::info!("stopped"),
-            Ok(Err(error)) => tracing::error!(%error, "a database was not flushed; its log has all that was acknowledged"),
-            Err(Stopped) => tracing::error!("the databases were not flushed; their logs have all that was acknowledged"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a database was not flushed; its log has all that was acknowledged")
+            }
+            Err(Stopped) => {
+                tracing::error!("the databases were not flushed; their logs have all that was acknowledged")
+            }
         }
     }
 }
@@ -247,7 +251,12 @@ fn spawn(
     }
     publishers.start(&parts.environment, millis(config.publisher.interval_ms), metrics, others, abort);
     others.spawn(city::puller(parts).run(stop.clone()));
-    others.spawn(upkeep::every(millis(config.pull.reload_interval_ms), Arc::clone(parts), stop.clone(), upkeep::reload));
+    others.spawn(upkeep::every(
+        millis(config.pull.reload_interval_ms),
+        Arc::clone(parts),
+        stop.clone(),
+        upkeep::reload,
+    ));
     let retention = millis(config.publisher.retention_interval_ms);
     others.spawn(upkeep::every(retention, Arc::clone(parts), stop.clone(), upkeep::retain));
     servers.close();
@@ -353,8 +362,7 @@ fn query_limits(config: &Config) -> civicmesh_query::Limits {
 
 fn own_contracts(folder: &NodeFolder, domain: &DomainName) -> Result<Vec<OwnContract>, StartError> {
     let path = folder.contracts();
-    let (contracts, findings) =
-        contracts::load(&path, domain).map_err(|error| StartError::Folder { path, error })?;
+    let (contracts, findings) = contracts::load(&path, domain).map_err(|error| StartError::Folder { path, error })?;
     for finding in &findings {
         match finding.severity {
             Severity::Error => return Err(StartError::Contract(Box::new(finding.clone()))),
@@ -370,13 +378,10 @@ fn databases(
     environment: &Environment,
     city: &CityView,
 ) -> Result<(Arc<Vault>, Arc<Ledger>), StartError> {
-    let vault = civicmesh_vault::Options { zone: city.zone, environment: environment.storage.clone(), hook: environment.vault_hook.clone() };
-    let ledger = civicmesh_ledger::Options {
-        domain: city.domain.clone(),
-        zone: city.zone,
-        environment: environment.storage.clone(),
-        hook: environment.ledger_hook.clone(),
-    };
+    let Storage { environment: disk, hook } = environment.vault.clone();
+    let vault = civicmesh_vault::Options { zone: city.zone, environment: disk, hook };
+    let Storage { environment: disk, hook } = environment.ledger.clone();
+    let ledger = civicmesh_ledger::Options { domain: city.domain.clone(), zone: city.zone, environment: disk, hook };
     let vault = Vault::open(&folder.path().join(&config.node.vault), &vault)?;
     let ledger = Ledger::open(&folder.path().join(&config.node.ledger), ledger)?;
     Ok((Arc::new(vault), Arc::new(ledger)))

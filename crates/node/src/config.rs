@@ -139,21 +139,13 @@ fn default_stop_deadline_ms() -> u64 {
 
 impl Default for PublisherSection {
     fn default() -> Self {
-        PublisherSection {
-            interval_ms: 10_000,
-            windows_max: 512,
-            retention_interval_ms: 3_600_000,
-        }
+        PublisherSection { interval_ms: 10_000, windows_max: 512, retention_interval_ms: 3_600_000 }
     }
 }
 
 impl Default for PullSection {
     fn default() -> Self {
-        PullSection {
-            interval_ms: 2_000,
-            backoff_ms_max: 60_000,
-            reload_interval_ms: 10_000,
-        }
+        PullSection { interval_ms: 2_000, backoff_ms_max: 60_000, reload_interval_ms: 10_000 }
     }
 }
 
@@ -202,15 +194,8 @@ impl Config {
     /// Reads and checks `node.toml` in the folder `dir`. Opens nothing else.
     pub fn read(dir: &Path) -> Result<Config, ConfigError> {
         let file = dir.join(CONFIG_FILE);
-        let whole = |message: String| ConfigError {
-            file: file.clone(),
-            line: None,
-            key: String::new(),
-            message,
-        };
-        let size = std::fs::metadata(&file)
-            .map_err(|error| whole(format!("{error}; is this a node's folder?")))?
-            .len();
+        let whole = |message: String| ConfigError { file: file.clone(), line: None, key: String::new(), message };
+        let size = std::fs::metadata(&file).map_err(|error| whole(format!("{error}; is this a node's folder?")))?.len();
         if size > CONFIG_BYTES_MAX {
             return Err(whole(format!("longer than {CONFIG_BYTES_MAX} bytes")));
         }
@@ -242,10 +227,7 @@ impl Config {
 
     /// The rules that types cannot state. The error holds the key and the message.
     fn check(&self) -> Result<(), (&'static str, String)> {
-        let addresses = [
-            ("city_listen", &self.node.city_listen),
-            ("department_listen", &self.node.department_listen),
-        ];
+        let addresses = [("city_listen", &self.node.city_listen), ("department_listen", &self.node.department_listen)];
         for (key, address) in addresses {
             host_and_port(address).map_err(|message| (key, message))?;
         }
@@ -257,10 +239,7 @@ impl Config {
             ));
         }
         if self.node.vault == self.node.ledger {
-            return Err((
-                "ledger",
-                "raw observations and releases need a folder each; name another".to_owned(),
-            ));
+            return Err(("ledger", "raw observations and releases need a folder each; name another".to_owned()));
         }
         let positive = [
             ("interval_ms", self.publisher.interval_ms.min(self.pull.interval_ms.into())),
@@ -304,9 +283,7 @@ pub(crate) fn is_loopback(address: &str) -> bool {
     {
         return true;
     }
-    address
-        .parse::<SocketAddr>()
-        .is_ok_and(|address| address.ip().is_loopback())
+    address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
 }
 
 /// A parser's error with file, line and key.
@@ -317,26 +294,20 @@ fn located(text: &str, file: &Path, error: &toml::de::Error) -> ConfigError {
         .and_then(|line| text.lines().nth(line - 1))
         .map(|content| content.split(['=', '#']).next().unwrap_or_default().trim())
         .unwrap_or_default();
-    ConfigError {
-        file: file.to_owned(),
-        line,
-        key: key.to_owned(),
-        message: error.message().replace('\n', " "),
-    }
+    ConfigError { file: file.to_owned(), line, key: key.to_owned(), message: error.message().replace('\n', " ") }
 }
 
 /// The line on which `key` is set, counted from one.
 fn line_of_key(text: &str, key: &str) -> Option<usize> {
-    text.lines()
-        .position(|line| line.split('=').next().is_some_and(|left| left.trim() == key))
-        .map(|index| index + 1)
+    text.lines().position(|line| line.split('=').next().is_some_and(|left| left.trim() == key)).map(|index| index + 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TERSE: &str = "[node]\ndomain = \"traffic\"\ncity_listen = \"127.0.0.1:7400\"\ndepartment_listen = \"127.0.0.1:7500\"\n";
+    const TERSE: &str =
+        "[node]\ndomain = \"traffic\"\ncity_listen = \"127.0.0.1:7400\"\ndepartment_listen = \"127.0.0.1:7500\"\n";
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse(text, Path::new("node.toml"))

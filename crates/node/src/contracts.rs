@@ -91,7 +91,11 @@ pub(crate) fn load(folder: &Path, domain: &DomainName) -> io::Result<(Vec<OwnCon
             refuse("dataProduct", message, "keep one of the two in this folder");
         }
         match &contract.dataset {
-            None => refuse("civicmesh.dataset", "the contract has no dataset".to_owned(), "say how the department's files are read"),
+            None => refuse(
+                "civicmesh.dataset",
+                "the contract has no dataset".to_owned(),
+                "say how the department's files are read",
+            ),
             Some(dataset) => {
                 if let Some(other) = datasets.insert(dataset.name.clone(), file.clone()) {
                     let message = format!("dataset {} is taken by {}", dataset.name, other.display());
@@ -178,7 +182,10 @@ fn learned(contract: &Contract) -> Vec<String> {
     match &contract.method {
         Method::Open { reason, approver } => {
             sentences.push(format!("Open: every cell leaves, exactly. Reason: {reason}. Approved by {approver}."));
-            sentences.push("Nothing about a person, as long as the reason holds: a cell may rest on a single observation.".to_owned());
+            sentences.push(
+                "Nothing about a person, as long as the reason holds: a cell may rest on a single observation."
+                    .to_owned(),
+            );
         }
         Method::Threshold { k, approver } => {
             sentences.push(format!(
@@ -189,7 +196,10 @@ fn learned(contract: &Contract) -> Vec<String> {
                 contract.measures.iter().map(|measure| measure.name.as_str()).collect::<Vec<_>>().join(", ")
             ));
             sentences.push("If all contributors of a cell share one value, that value shows; one whose value dwarfs the others' shows in the sum.".to_owned());
-            sentences.push(format!("That a cell is suppressed says that it has between 1 and {} contributors.", k.saturating_sub(1)));
+            sentences.push(format!(
+                "That a cell is suppressed says that it has between 1 and {} contributors.",
+                k.saturating_sub(1)
+            ));
         }
     }
     if contract.status == Status::Draft {

@@ -26,12 +26,19 @@ pub struct Environment {
     pub network: Arc<dyn Network>,
     /// Where work that blocks (disk, parsing) runs.
     pub blocking: Arc<dyn Blocking>,
-    /// What the two databases stand on.
-    pub storage: civicmesh_store::Environment,
-    /// Fails batches of the vault on purpose.
-    pub vault_hook: Option<Arc<dyn Hook>>,
-    /// Fails batches of the ledger on purpose.
-    pub ledger_hook: Option<Arc<dyn Hook>>,
+    /// What the vault stands on.
+    pub vault: Storage,
+    /// What the ledger stands on.
+    pub ledger: Storage,
+}
+
+/// What a database stands on.
+#[derive(Clone)]
+pub struct Storage {
+    /// The disk, or memory.
+    pub environment: civicmesh_store::Environment,
+    /// Fails batches on purpose.
+    pub hook: Option<Arc<dyn Hook>>,
 }
 
 impl Environment {
@@ -42,9 +49,18 @@ impl Environment {
             entropy: Arc::new(SystemEntropy(SystemRandom::new())),
             network: Arc::new(Tcp),
             blocking: Arc::new(TokioBlocking),
-            storage: civicmesh_store::Environment::Disk,
-            vault_hook: None,
-            ledger_hook: None,
+            vault: Storage::disk(),
+            ledger: Storage::disk(),
+        }
+    }
+}
+
+impl Storage {
+    /// The disk, without a hook.
+    pub fn disk() -> Storage {
+        Storage {
+            environment: civicmesh_store::Environment::Disk,
+            hook: None,
         }
     }
 }

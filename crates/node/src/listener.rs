@@ -35,7 +35,11 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(context, buffer)
     }
 }
@@ -63,12 +67,8 @@ pub(crate) fn accept(
     stop: &CancellationToken,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (ready, receiver) = mpsc::channel(READY_MAX);
-    let accepting = Accepting {
-        tls,
-        places: Arc::new(Semaphore::new(connections_max)),
-        ready,
-        tracker: tracker.clone(),
-    };
+    let accepting =
+        Accepting { tls, places: Arc::new(Semaphore::new(connections_max)), ready, tracker: tracker.clone() };
     let stop = stop.clone();
     tracker.spawn(async move {
         tokio::select! {

@@ -123,10 +123,24 @@ impl Metrics {
             Unit::Seconds,
             self.head_age.clone(),
         );
-        registry.register("late_rows_held", "Rows held back: their window was released before they came", self.late_rows_held.clone());
+        registry.register(
+            "late_rows_held",
+            "Rows held back: their window was released before they came",
+            self.late_rows_held.clone(),
+        );
         registry.register("peer_reached", "1 if the peer was reached at the last try", self.peer_reached.clone());
-        registry.register_with_unit("peer_sent", "Sent to the peer since the start", Unit::Bytes, self.peer_sent.clone());
-        registry.register_with_unit("peer_received", "Received from the peer since the start", Unit::Bytes, self.peer_received.clone());
+        registry.register_with_unit(
+            "peer_sent",
+            "Sent to the peer since the start",
+            Unit::Bytes,
+            self.peer_sent.clone(),
+        );
+        registry.register_with_unit(
+            "peer_received",
+            "Received from the peer since the start",
+            Unit::Bytes,
+            self.peer_received.clone(),
+        );
         registry.register_with_unit(
             "certificate_left",
             "Time until the node's certificate expires",

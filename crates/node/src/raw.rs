@@ -41,11 +41,7 @@ pub enum RawError {
 
 /// Answers `sql` over the accepted rows of every source, a contract with its files each; a product is the table
 /// `domain.product`, as in a city. `city` is the zone in which time is told.
-pub async fn answer(
-    sql: &str,
-    sources: &[(PathBuf, Vec<PathBuf>)],
-    city: Zone,
-) -> Result<Vec<RecordBatch>, RawError> {
+pub async fn answer(sql: &str, sources: &[(PathBuf, Vec<PathBuf>)], city: Zone) -> Result<Vec<RecordBatch>, RawError> {
     let config = SessionConfig::new().with_default_catalog_and_schema(CATALOG, "public");
     let mut config = config.with_create_default_catalog_and_schema(false);
     config.options_mut().execution.time_zone = Some(city.name().to_owned());
@@ -53,20 +49,9 @@ pub async fn answer(
     let catalog = Arc::new(MemoryCatalogProvider::new());
     context.register_catalog(CATALOG, Arc::clone(&catalog) as Arc<dyn CatalogProvider>);
     for (contract, files) in sources {
-        let own =
-            contracts::read_one(contract).ok_or_else(|| RawError::Contract(contract.clone()))?;
-        let recipe = Recipe::new(
-            &own.contract,
-            &own.folder,
-            &ContributorSecret::new(&[0; 32]),
-        )?;
-        let rows = ingest::read_all(
-            &recipe,
-            &own.contract,
-            city,
-            files,
-            Environment::real().clock.as_ref(),
-        )?;
+        let own = contracts::read_one(contract).ok_or_else(|| RawError::Contract(contract.clone()))?;
+        let recipe = Recipe::new(&own.contract, &own.folder, &ContributorSecret::new(&[0; 32]))?;
+        let rows = ingest::read_all(&recipe, &own.contract, city, files, Environment::real().clock.as_ref())?;
         let Some(first) = rows.first() else {
             return Err(RawError::Contract(contract.clone()));
         };

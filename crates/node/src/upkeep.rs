@@ -27,12 +27,7 @@ enum UpkeepError {
 }
 
 /// Calls `work` on the blocking executor, at once and then every `period`, until `stop`.
-pub(crate) async fn every(
-    period: Duration,
-    parts: Arc<Parts>,
-    stop: CancellationToken,
-    work: fn(&Parts),
-) {
+pub(crate) async fn every(period: Duration, parts: Arc<Parts>, stop: CancellationToken, work: fn(&Parts)) {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -51,9 +46,13 @@ pub(crate) async fn every(
 /// Picks up a renewed certificate and roster.
 pub(crate) fn reload(parts: &Parts) {
     match parts.folder.reload(&parts.tls, &parts.roster) {
-        Ok(true) => tracing::info!(expires = %parts.tls.own().certificate_expires, "the certificate was renewed"),
+        Ok(true) => {
+            tracing::info!(expires = %parts.tls.own().certificate_expires, "the certificate was renewed")
+        }
         Ok(false) => {}
-        Err(error) => tracing::warn!(%error, "certificate or roster could not be read again; the earlier ones stay"),
+        Err(error) => {
+            tracing::warn!(%error, "certificate or roster could not be read again; the earlier ones stay")
+        }
     }
 }
 
@@ -62,7 +61,9 @@ pub(crate) fn retain(parts: &Parts) {
     let now = parts.environment.clock.now();
     let rejects = parts.folder.path().join(REJECTS_FOLDER);
     for product in &parts.products {
-        if let Err(error) = retain_dataset(parts, product.dataset(), now.before(product.contract.retention.raw), &rejects) {
+        if let Err(error) =
+            retain_dataset(parts, product.dataset(), now.before(product.contract.retention.raw), &rejects)
+        {
             tracing::error!(dataset = %product.dataset(), %error, "dropping what is past its retention failed");
         }
     }

@@ -52,9 +52,7 @@ pub(crate) fn of_plan(plan: &LogicalPlan) -> Result<BTreeMap<ProductId, Scans>> 
                 .iter()
                 .cloned()
                 .flat_map(split_conjunction_owned);
-            let filters = filters
-                .filter(|filter| is_of_cells(filter))
-                .map(unqualified);
+            let filters = filters.filter(is_of_cells).map(unqualified);
             scans.filters.push(filters.collect::<Result<_>>()?);
         }
         Ok(TreeNodeRecursion::Continue)

@@ -3,19 +3,19 @@
 //! No message here may hold an observation's value. Errors of Arrow, DataFusion and csv quote values, so their text
 //! ends in the crates that call them.
 
+use civicmesh_ledger::LedgerError;
 use civicmesh_proto::department::v1::{ErrorCode, ErrorDetail};
 use civicmesh_proto::google::rpc;
-use civicmesh_ledger::LedgerError;
 use civicmesh_query::QueryError;
 use civicmesh_vault::VaultError;
 use prost::Message;
 use tonic::{Code, Status};
 
-use civicmesh_exchange::link::Stopped;
 use super::upload::UploadError;
 use crate::ingest::{Fault, IngestError};
 use crate::publisher::{PublishError, UndoError, WaitError};
 use crate::status::StatusError;
+use civicmesh_exchange::link::Stopped;
 use civicmesh_exchange::request_id::RequestId;
 
 /// The name under which our detail travels.

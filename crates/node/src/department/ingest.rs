@@ -49,7 +49,8 @@ pub(super) fn begin(
         return Err(Failure::new(ErrorCode::Stopping, "the node is stopping"));
     }
     let place = Arc::clone(&parts.ingests).try_acquire_owned().map_err(|_| {
-        let busy = format!("{} files are being taken in, as many as this node takes at once", parts.config.limits.ingests_max);
+        let busy =
+            format!("{} files are being taken in, as many as this node takes at once", parts.config.limits.ingests_max);
         Failure::new(ErrorCode::Busy, busy).instead("try again in a moment")
     })?;
     let (news, receiver) = mpsc::channel(NEWS_MAX);
@@ -158,18 +159,31 @@ impl Taking {
                     upload = returned;
                 }
                 Some(Part::End(_)) => return Ok(upload),
-                Some(Part::Header(_)) => return Err(Failure::new(ErrorCode::Invalid, "an ingest has one header")),
-                None => return Err(Failure::new(ErrorCode::Invalid, "the stream ended before the file did; nothing was stored")),
+                Some(Part::Header(_)) => {
+                    return Err(Failure::new(ErrorCode::Invalid, "an ingest has one header"));
+                }
+                None => {
+                    return Err(Failure::new(
+                        ErrorCode::Invalid,
+                        "the stream ended before the file did; nothing was stored",
+                    ));
+                }
             }
             if upload.bytes() - reported >= UPLOAD_REPORT_BYTES {
                 reported = upload.bytes();
-                self.tell(News::Progress(proto::IngestProgress { bytes_received: reported, ..Default::default() })).await;
+                self.tell(News::Progress(proto::IngestProgress { bytes_received: reported, ..Default::default() }))
+                    .await;
             }
         }
     }
 
     /// Reads the file and stores its rows, and passes on how that goes.
-    async fn store(&self, header: &Arc<Header>, upload: Upload, place: OwnedSemaphorePermit) -> Result<Summary, Failure> {
+    async fn store(
+        &self,
+        header: &Arc<Header>,
+        upload: Upload,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Summary, Failure> {
         let cut = CancellationToken::new();
         let _cut_when_dropped = cut.clone().drop_guard();
         let (rejects, mut rejected) = mpsc::channel(REJECTS_SHOWN_MAX);
@@ -177,17 +191,14 @@ impl Taking {
         let mut watching = Watching { cut, rejects, progress };
         let (parts, storing) = (Arc::clone(&self.parts), Arc::clone(header));
         let bytes_received = upload.bytes();
-        let ingested = run_blocking(
-            &*self.parts.environment.blocking,
-            move || {
-                // both are given back when the work ends, also where nobody waits for it any more
-                let (upload, _place) = (upload, place);
-                let rejects = parts.folder.path().join(REJECTS_FOLDER);
-                let desk = Desk { vault: &parts.vault, rejects: &rejects, clock: parts.environment.clock.as_ref() };
-                let file = ingest::Upload { path: upload.path(), name: &storing.file_name, source: &storing.source };
-                ingest::ingest(&storing.product.recipe, file, desk, &mut watching)
-            },
-        );
+        let ingested = run_blocking(&*self.parts.environment.blocking, move || {
+            // both are given back when the work ends, also where nobody waits for it any more
+            let (upload, _place) = (upload, place);
+            let rejects = parts.folder.path().join(REJECTS_FOLDER);
+            let desk = Desk { vault: &parts.vault, rejects: &rejects, clock: parts.environment.clock.as_ref() };
+            let file = ingest::Upload { path: upload.path(), name: &storing.file_name, source: &storing.source };
+            ingest::ingest(&storing.product.recipe, file, desk, &mut watching)
+        });
         tokio::pin!(ingested);
         loop {
             tokio::select! {
@@ -215,7 +226,10 @@ impl Taking {
         }
         let mut notes = Vec::new();
         if product.contract.status == ContractStatus::Draft {
-            notes.push("the contract is a draft: nothing is released; `civicmesh contract preview` shows what would be".to_owned());
+            notes.push(
+                "the contract is a draft: nothing is released; `civicmesh contract preview` shows what would be"
+                    .to_owned(),
+            );
         }
         if summary.known {
             notes.push("this file was taken in before; it counts once".to_owned());
@@ -249,10 +263,13 @@ impl Taking {
 
     async fn complete(&self, header: &Header, summary: &Summary) -> Result<(), Failure> {
         let (parts, product) = (Arc::clone(&self.parts), Arc::clone(&header.product));
-        let (file, at) = (summary.file, match header.complete {
-            Some(Until::At(at)) => Some(at),
-            Some(Until::LastFull) | None => None,
-        });
+        let (file, at) = (
+            summary.file,
+            match header.complete {
+                Some(Until::At(at)) => Some(at),
+                Some(Until::LastFull) | None => None,
+            },
+        );
         run_blocking(&*self.parts.environment.blocking, move || {
             let until = match at {
                 Some(at) => Some(at),
@@ -311,7 +328,10 @@ async fn next(incoming: &mut Streaming<proto::IngestRequest>) -> Result<Option<P
     match incoming.message().await {
         Ok(Some(message)) => Ok(message.part),
         Ok(None) => Ok(None),
-        Err(_) => Err(Failure::new(ErrorCode::Invalid, "the stream broke off; nothing past the last acknowledged row was stored")),
+        Err(_) => Err(Failure::new(
+            ErrorCode::Invalid,
+            "the stream broke off; nothing past the last acknowledged row was stored",
+        )),
     }
 }
 

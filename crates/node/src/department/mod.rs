@@ -23,8 +23,8 @@ use self::authorize::authorize;
 use self::failure::Failure;
 use crate::compose::Parts;
 use crate::publisher::Product;
-use civicmesh_exchange::request_id::RequestId;
 use crate::status::city_status;
+use civicmesh_exchange::request_id::RequestId;
 
 pub(crate) use self::authorize::Tokens;
 pub(crate) use self::failure::detail;
@@ -137,7 +137,10 @@ fn own_product<'p>(parts: &'p Parts, name: &str) -> Result<&'p Product, Failure>
     });
     found.map(Arc::as_ref).ok_or_else(|| {
         let names: Vec<String> = parts.products.iter().map(|product| product.id().to_string()).collect();
-        Failure::new(ErrorCode::UnknownProduct, format!("this node has no product of that name; it has {}", listed(&names)))
+        Failure::new(
+            ErrorCode::UnknownProduct,
+            format!("this node has no product of that name; it has {}", listed(&names)),
+        )
     })
 }
 

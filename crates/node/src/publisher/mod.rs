@@ -125,7 +125,9 @@ impl Task {
             while let Ok(waiter) = waiters.try_recv() {
                 waiting.push(waiter);
             }
-            let Some(outcome) = self.turn().await else { return };
+            let Some(outcome) = self.turn().await else {
+                return;
+            };
             for waiter in waiting {
                 // who hung up needs no answer
                 let _ = waiter.send(outcome.clone());
@@ -146,7 +148,9 @@ impl Task {
                 Ok(Ok(Step::Idle { closed_through })) => return Some(Ok(closed_through)),
                 Ok(Ok(Step::Worked(appended))) => self.count(&appended),
                 Ok(Err(error)) => return Some(Err(self.failed(&error.to_string()))),
-                Err(Stopped) => return Some(Err(self.failed("the turn was stopped before it ended"))),
+                Err(Stopped) => {
+                    return Some(Err(self.failed("the turn was stopped before it ended")));
+                }
             }
         }
     }
@@ -165,3 +169,6 @@ impl Task {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

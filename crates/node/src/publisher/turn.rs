@@ -9,15 +9,15 @@ use civicmesh_disclosure::{Disclosed, DisclosureError, Limits, SaltKey};
 use civicmesh_ledger::{Counted, Ledger, LedgerError, SigningKey};
 use civicmesh_model::contract::{Contract, Dataset, Method, Status};
 use civicmesh_model::grain::{Calendar, Window};
-use civicmesh_model::names::{DatasetName, ProductId};
 use civicmesh_model::hash::Hash32;
+use civicmesh_model::names::{DatasetName, ProductId};
 use civicmesh_model::release::Entry;
 use civicmesh_model::time::{UtcMicros, Zone};
 use civicmesh_vault::{DirtyPartition, Due, FileKey, Vault, VaultError};
 
-use crate::preview::{ProductPreview, WindowPreview};
 use crate::ingest::Recipe;
 use crate::metrics::EntryKind;
+use crate::preview::{ProductPreview, WindowPreview};
 
 /// Most windows that a preview shows.
 const PREVIEW_WINDOWS_MAX: usize = 32;
@@ -341,7 +341,8 @@ impl Product {
     /// while there are any, so that they are counted again after a restart.
     fn hold(&self, partition: &DirtyPartition, late: &[Late]) -> Result<u64, PublishError> {
         // what lies in the same window and another day counts there
-        let within = |window: Window| Window { start: window.start.max(partition.start), end: window.end.min(partition.end) };
+        let within =
+            |window: Window| Window { start: window.start.max(partition.start), end: window.end.min(partition.end) };
         let windows: Vec<_> = late.iter().map(|late| (within(late.window), late.counted.sequence)).collect();
         let rows = self.vault.late_rows(self.dataset(), &windows)?;
         if rows > 0 {
@@ -366,9 +367,14 @@ impl Product {
     pub(crate) fn undo(&self, file: &str) -> Result<u64, UndoError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let files = self.vault.files(self.dataset())?;
-        let named: Vec<FileKey> =
-            files.iter().filter(|entry| entry.name == file || entry.key.to_string() == file).map(|entry| entry.key).collect();
-        let [key] = named[..] else { return Err(UndoError::NotOne { files: named.len() }) };
+        let named: Vec<FileKey> = files
+            .iter()
+            .filter(|entry| entry.name == file || entry.key.to_string() == file)
+            .map(|entry| entry.key)
+            .collect();
+        let [key] = named[..] else {
+            return Err(UndoError::NotOne { files: named.len() });
+        };
         let (closed, start, calendar) = (self.closed_through()?, self.coverage_start(), self.calendar());
         let released = |at: UtcMicros| at >= start && closed.is_some_and(|closed| calendar.window_of(at).end <= closed);
         Ok(self.vault.undo(self.dataset(), key, &released)?.rows)

@@ -116,6 +116,37 @@ impl City {
         Client::connect(self.dir(domain).to_str().unwrap(), purpose, None).unwrap()
     }
 
+    /// Adds to a node's configuration.
+    pub(super) fn configure(&self, domain: &str, text: &str) {
+        let file = NodeFolder::new(self.dir(domain)).config_file();
+        let config = fs::read_to_string(&file).unwrap();
+        fs::write(file, config + text).unwrap();
+    }
+
+    /// Changes a node's configuration.
+    pub(super) fn amend(&self, domain: &str, from: &str, to: &str) {
+        let file = NodeFolder::new(self.dir(domain)).config_file();
+        let config = fs::read_to_string(&file).unwrap();
+        assert!(config.contains(from), "{config}");
+        fs::write(file, config.replace(from, to)).unwrap();
+    }
+
+    pub(super) fn write(&self, name: &str, content: &str) -> PathBuf {
+        let file = self.folder.path().join(name);
+        fs::write(&file, content).unwrap();
+        file
+    }
+
+    /// A request to take a file in and to complete it.
+    pub(super) fn request(&self, dataset: &str, file: &Path) -> IngestRequest {
+        IngestRequest {
+            dataset: dataset.to_owned(),
+            source: None,
+            file: file.to_owned(),
+            complete: Complete::LastFull,
+        }
+    }
+
     /// Sends a file of this content and completes it.
     pub(super) async fn ingest(&self, domain: &str, dataset: &str, name: &str, content: &str) -> IngestSummary {
         self.try_ingest(domain, dataset, name, content).await.unwrap()
@@ -128,9 +159,7 @@ impl City {
         name: &str,
         content: &str,
     ) -> Result<IngestSummary, ClientError> {
-        let file = self.folder.path().join(name);
-        fs::write(&file, content).unwrap();
-        let request = IngestRequest { dataset: dataset.to_owned(), source: None, file, complete: Complete::LastFull };
+        let request = self.request(dataset, &self.write(name, content));
         self.client(domain, Purpose::Ingest).ingest(&request, &mut |_| {}).await
     }
 }

@@ -1,4 +1,5 @@
 //! Whole nodes in one process: real TLS on loopback, real databases on disk.
 
+mod department;
 mod fixture;
 mod two_nodes;

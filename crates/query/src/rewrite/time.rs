@@ -98,7 +98,7 @@ impl Rewrite {
         let to = |unit| value.cast_to(&DataType::Timestamp(unit, Some(self.zone.name().into())));
         match (to(TimeUnit::Nanosecond), to(TimeUnit::Microsecond)) {
             (Ok(ScalarValue::TimestampNanosecond(Some(ns), _)), _) => {
-                (ns % 1_000 == 0).then(|| UtcMicros(ns / 1_000))
+                (ns % 1_000 == 0).then_some(UtcMicros(ns / 1_000))
             }
             // nanoseconds do not reach as far
             (_, Ok(ScalarValue::TimestampMicrosecond(Some(us), _))) => Some(UtcMicros(us)),

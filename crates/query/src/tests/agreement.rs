@@ -12,7 +12,7 @@ use civicmesh_model::time::{UtcMicros, Zone};
 use super::fixture::{Node, Row, Table, World, contract};
 use crate::civil::Unit;
 
-const WORLDS: u64 = 24;
+const WORLDS: u64 = 600;
 const QUESTIONS_PER_WORLD: u64 = 16;
 const ROWS: u64 = 400;
 const DAY_US: i64 = 86_400_000_000;
@@ -172,12 +172,11 @@ enum Says {
     /// The mean of a sum and a count, with so many decimals.
     Mean(u8),
     /// A deviation of a sum, a sum of squares and a count.
-    Spread(
-        u8,
-        fn(u64, i128, i128, u8, Deviation) -> Option<f64>,
-        fn() -> Deviation,
-    ),
+    Spread(u8, Spread, fn() -> Deviation),
 }
+
+/// The model's variance or standard deviation.
+type Spread = fn(u64, i128, i128, u8, Deviation) -> Option<f64>;
 
 fn aggregate(dice: &mut Dice, calendar: &Calendar) -> Aggregate {
     let filter = match dice.chance(25) {
@@ -219,7 +218,7 @@ fn aggregate(dice: &mut Dice, calendar: &Calendar) -> Aggregate {
             Says::Mean(decimals),
         ),
         _ => {
-            let (name, says): (&str, fn(u64, i128, i128, u8, Deviation) -> Option<f64>) =
+            let (name, says): (&str, Spread) =
                 *dice.pick(&[("stddev", stddev as _), ("var", variance as _)]);
             let (suffix, deviation): (&str, fn() -> Deviation) = *dice.pick(&[
                 ("_samp", (|| Deviation::Sample) as _),

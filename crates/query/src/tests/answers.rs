@@ -3,7 +3,7 @@
 use super::fixture::{Node, Table, World, contract, row};
 
 /// New York: trips by borough (threshold), visits, riders, weather (open), all by day.
-fn new_york() -> World {
+pub(super) fn new_york() -> World {
     let day = "grain: 1 day, start: 2020-03-01, end: 2020-04-01";
     let taxi = contract(
         "traffic.taxi",

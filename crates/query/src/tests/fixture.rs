@@ -207,12 +207,14 @@ fn raw_table(table: &Table, zone: Zone) -> MemTable {
     MemTable::try_new(schema, vec![vec![batch]]).unwrap()
 }
 
+/// A window's cells, still whole: observations and states by coordinate.
+type Cells = BTreeMap<Vec<String>, (u64, Vec<MeasureState>)>;
+
 /// What the owner would release, from the contract's start until its last row (or its end).
 fn release(table: &Table, zone: Zone) -> Vec<Entry> {
     let contract = &table.contract;
     let calendar = contract.calendar(zone);
-    let mut windows: BTreeMap<Window, BTreeMap<Vec<String>, (u64, Vec<MeasureState>)>> =
-        BTreeMap::new();
+    let mut windows: BTreeMap<Window, Cells> = BTreeMap::new();
     for row in &table.rows {
         let cells = windows.entry(calendar.window_of(row.at)).or_default();
         let empty = || (0, vec![MeasureState::default(); contract.measures.len()]);
@@ -230,97 +232,89 @@ fn release(table: &Table, zone: Zone) -> Vec<Entry> {
         .coverage
         .end
         .map_or(last, |end| zone.start_of_local(end));
+    let mut entries: Vec<Entry> = Vec::new();
+    for window in calendar.windows(start, end) {
+        match (entries.last_mut(), windows.get(&window)) {
+            (_, Some(cells)) => entries.push(Entry::Release(disclose(contract, window, cells))),
+            (Some(Entry::Empty(run)), None) => {
+                (run.end, run.closed_through, run.windows) =
+                    (window.end, window.end, run.windows + 1);
+            }
+            (_, None) => entries.push(Entry::Empty(EmptyRun {
+                product: contract.product.clone(),
+                start: window.start,
+                end: window.end,
+                windows: 1,
+                contract: contract.hash(),
+                closed_through: window.end,
+                zero: false,
+                salt: [0; 32],
+            })),
+        }
+    }
+    entries
+}
+
+/// What the gate lets out of one window.
+fn disclose(contract: &Contract, window: Window, all: &Cells) -> Release {
     let method = match contract.method {
         Method::Open { .. } => MethodTag::Open,
         Method::Threshold { k, .. } => MethodTag::Threshold { k },
     };
-    let entry = |window: Window| match windows.get(&window) {
-        None => Entry::Empty(EmptyRun {
-            product: contract.product.clone(),
-            start: window.start,
-            end: window.end,
-            windows: 1,
-            contract: contract.hash(),
-            closed_through: window.end,
-            zero: false,
-            salt: [0; 32],
-        }),
-        Some(cells) => {
-            let k = if let MethodTag::Threshold { k } = method {
-                k
-            } else {
-                1
-            };
-            let (kept, held): (Vec<_>, Vec<_>) = cells
-                .iter()
-                .partition(|(_, (observations, _))| *observations >= k);
-            let sum = |cells: &[(&Vec<String>, &(u64, Vec<MeasureState>))]| -> u64 {
-                cells
-                    .iter()
-                    .map(|(_, (observations, _))| observations)
-                    .sum()
-            };
-            let cell = |(coordinate, (observations, states)): &(
-                &Vec<String>,
-                &(u64, Vec<MeasureState>),
-            )| Cell {
-                coordinate: (*coordinate).clone(),
-                observations: *observations,
-                measures: states
-                    .iter()
-                    .zip(&contract.measures)
-                    .map(|(state, measure)| published(state, measure))
-                    .collect(),
-            };
-            let suppressed = |(coordinate, _): &(&Vec<String>, _)| Suppressed {
-                coordinate: (*coordinate).clone(),
-                reason: SuppressionReason::BelowThreshold,
-            };
-            Entry::Release(Release {
-                product: contract.product.clone(),
-                window,
-                revision: 0,
-                contract: contract.hash(),
-                method,
-                closed_through: window.end,
-                dimensions: contract
-                    .dimensions
-                    .iter()
-                    .map(|dimension| dimension.name.clone())
-                    .collect(),
-                measures: contract
-                    .measures
-                    .iter()
-                    .map(|measure| measure.name.clone())
-                    .collect(),
-                decimals: contract
-                    .measures
-                    .iter()
-                    .map(|measure| measure.decimals)
-                    .collect(),
-                cells: kept.iter().map(cell).collect(),
-                suppressed: held.iter().map(suppressed).collect(),
-                suppressed_share: ShareBand::of(sum(&held), sum(&held) + sum(&kept)),
-                coverage: ReleaseCoverage {
-                    observations: sum(&kept),
-                    sources: 1,
-                },
-                salt: [0; 32],
-            })
-        }
+    let k = if let MethodTag::Threshold { k } = method {
+        k
+    } else {
+        1
     };
-    let mut entries: Vec<Entry> = Vec::new();
-    for entry in calendar.windows(start, end).map(entry) {
-        match (entries.last_mut(), entry) {
-            (Some(Entry::Empty(run)), Entry::Empty(next)) => {
-                run.end = next.end;
-                run.windows += 1;
-                run.closed_through = next.end;
-            }
-            (_, entry) => entries.push(entry),
+    let (mut cells, mut suppressed, mut held) = (Vec::new(), Vec::new(), 0);
+    for (coordinate, (observations, states)) in all {
+        let coordinate = coordinate.clone();
+        if *observations < k {
+            held += observations;
+            suppressed.push(Suppressed {
+                coordinate,
+                reason: SuppressionReason::BelowThreshold,
+            });
+        } else {
+            let states = states.iter().zip(&contract.measures);
+            let measures = states
+                .map(|(state, measure)| published(state, measure))
+                .collect();
+            cells.push(Cell {
+                coordinate,
+                observations: *observations,
+                measures,
+            });
         }
     }
-    entries
+    let observations = cells.iter().map(|cell| cell.observations).sum();
+    let measures = contract.measures.iter();
+    Release {
+        product: contract.product.clone(),
+        window,
+        revision: 0,
+        contract: contract.hash(),
+        method,
+        closed_through: window.end,
+        dimensions: contract
+            .dimensions
+            .iter()
+            .map(|dimension| dimension.name.clone())
+            .collect(),
+        measures: measures
+            .clone()
+            .map(|measure| measure.name.clone())
+            .collect(),
+        decimals: measures.map(|measure| measure.decimals).collect(),
+        cells,
+        suppressed,
+        suppressed_share: ShareBand::of(held, held + observations),
+        coverage: ReleaseCoverage {
+            observations,
+            sources: 1,
+        },
+        salt: [0; 32],
+    }
 }
 
 /// A state as far as the contract publishes it.

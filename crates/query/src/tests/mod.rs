@@ -7,3 +7,4 @@ mod bounds;
 mod completeness;
 mod fixture;
 mod refusals;
+mod replicas;
