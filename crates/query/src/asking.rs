@@ -60,9 +60,7 @@ impl Asker {
         options.sql_parser.dialect = Dialect::PostgreSQL;
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes_max)))
-            .with_disk_manager_builder(
-                DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
-            )
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()
             .map_err(|_| QueryError::Internal("the query runtime could not be made"))?;
         let base = SessionStateBuilder::new_with_default_features()
@@ -71,12 +69,7 @@ impl Asker {
             .with_runtime_env(runtime)
             .build();
         let permits = Semaphore::new(limits.queries_max);
-        Ok(Self {
-            city,
-            limits,
-            base,
-            permits,
-        })
+        Ok(Self { city, limits, base, permits })
     }
 
     /// Answers one question, within the limits. Dropping the future ends the work.
@@ -87,15 +80,8 @@ impl Asker {
         now: UtcMicros,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        let Limits {
-            queries_max,
-            time_ms_max,
-            ..
-        } = self.limits;
-        let _permit = self
-            .permits
-            .try_acquire()
-            .map_err(|_| QueryError::Busy { queries_max })?;
+        let Limits { queries_max, time_ms_max, .. } = self.limits;
+        let _permit = self.permits.try_acquire().map_err(|_| QueryError::Busy { queries_max })?;
         let answer = self.answer(shelf, sql, now, options);
         match tokio::time::timeout(Duration::from_millis(time_ms_max), answer).await {
             Ok(answer) => answer,
@@ -111,55 +97,37 @@ impl Asker {
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
-        let standings: BTreeMap<ProductId, Standing> = shelf
-            .standings()?
-            .into_iter()
-            .map(|standing| (standing.product.clone(), standing))
-            .collect();
+        let standings: BTreeMap<ProductId, Standing> =
+            shelf.standings()?.into_iter().map(|standing| (standing.product.clone(), standing)).collect();
         let state = self.state(&standings, now);
         let plan = self.plan(&state, sql, &standings).await?;
         let optimized = state.optimize(&plan).map_err(planning)?;
         let reader = Reader::new(shelf, &state, now, &self.limits);
         let mut completeness = Vec::new();
         for (product, scans) in scans::of_plan(&optimized).map_err(planning)? {
-            let standing = standings
-                .get(&product)
-                .ok_or(QueryError::Internal("a product without a standing"))?;
+            let standing = standings.get(&product).ok_or(QueryError::Internal("a product without a standing"))?;
             let read = reader.read(&scans, standing);
             completeness.push(read.map_err(|error| self.error(&error, Stage::Execute))?);
         }
         if !matches!(plan, LogicalPlan::Explain(_)) {
             check(&completeness, options)?;
         }
-        let physical = state
-            .query_planner()
-            .create_physical_plan(&optimized, &state)
-            .await
-            .map_err(planning)?;
+        let physical = state.query_planner().create_physical_plan(&optimized, &state).await.map_err(planning)?;
         let physical = yielding(physical).map_err(planning)?;
         let schema = physical.schema();
         let batches = self.collect(&state, physical).await?;
-        Ok(Answer {
-            schema,
-            batches,
-            completeness,
-        })
+        Ok(Answer { schema, batches, completeness })
     }
 
     /// The session of one question: what it can name, what its time is, how it is analyzed.
     fn state(&self, standings: &BTreeMap<ProductId, Standing>, now: UtcMicros) -> SessionState {
         let granted = standings.values().filter(|standing| standing.granted);
         let contracts = granted.filter_map(|standing| standing.contract.clone());
-        let products: Vec<_> = contracts
-            .map(|contract| Arc::new(Product::new(contract, self.city.zone)))
-            .collect();
+        let products: Vec<_> = contracts.map(|contract| Arc::new(Product::new(contract, self.city.zone))).collect();
         let mut state = SessionStateBuilder::new_from_existing(self.base.clone())
             .with_catalog_list(Arc::new(Catalogue::new(&self.city.name, &products)))
             .with_analyzer_rules(vec![
-                Arc::new(Rewriter {
-                    zone: self.city.zone,
-                    now,
-                }),
+                Arc::new(Rewriter { zone: self.city.zone, now }),
                 Arc::new(ResolveGroupingFunction::new()),
                 Arc::new(TypeCoercion::new()),
                 Arc::new(WallClock),
@@ -180,25 +148,15 @@ impl Asker {
         let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
         if sql.len() > self.limits.sql_bytes_max {
             let limit = self.limits.sql_bytes_max as u64;
-            return Err(QueryError::TooLarge {
-                what: "the question's text in bytes",
-                limit,
-            });
+            return Err(QueryError::TooLarge { what: "the question's text in bytes", limit });
         }
-        let mut statement = state
-            .sql_to_statement(sql, &Dialect::PostgreSQL)
-            .map_err(planning)?;
+        let mut statement = state.sql_to_statement(sql, &Dialect::PostgreSQL).map_err(planning)?;
         statement::must_read(&statement)?;
         using::write_out(&mut statement)?;
         self.must_be_known(state, &statement, standings)?;
         let plan = state.statement_to_plan(statement).await.map_err(planning)?;
-        let reads = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        reads
-            .verify_plan(&plan)
-            .map_err(|_| statement::read_only())?;
+        let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        reads.verify_plan(&plan).map_err(|_| statement::read_only())?;
         if let LogicalPlan::Explain(explain) = &plan {
             state.optimize(&explain.plan).map_err(planning)?;
         }
@@ -212,46 +170,25 @@ impl Asker {
         statement: &Statement,
         standings: &BTreeMap<ProductId, Standing>,
     ) -> Result<(), QueryError> {
-        let names = state
-            .resolve_table_references(statement)
-            .map_err(|error| self.error(&error, Stage::Plan))?;
+        let names = state.resolve_table_references(statement).map_err(|error| self.error(&error, Stage::Plan))?;
         for name in names {
-            let is_function = matches!(&name, TableReference::Bare { table } if state.table_functions().contains_key(table.as_ref()));
-            let resolved = name
-                .clone()
-                .resolve(&self.city.name, self.city.domain.as_str());
+            let is_function =
+                matches!(&name, TableReference::Bare { table } if state.table_functions().contains_key(table.as_ref()));
+            let resolved = name.clone().resolve(&self.city.name, self.city.domain.as_str());
             if is_function || resolved.schema.as_ref() == "information_schema" {
                 continue;
             }
-            let id = format!("{}.{}", resolved.schema, resolved.table)
-                .parse::<ProductId>()
-                .ok();
+            let id = format!("{}.{}", resolved.schema, resolved.table).parse::<ProductId>().ok();
             let standing = id.filter(|_| resolved.catalog.as_ref() == self.city.name);
             match standing.and_then(|id| standings.get(&id)) {
-                Some(Standing {
-                    granted: true,
-                    contract: Some(_),
-                    ..
-                }) => {}
-                Some(Standing {
-                    granted: false,
-                    product,
-                    ..
-                }) => {
-                    return Err(QueryError::NotGranted {
-                        owner: product.domain.clone(),
-                        product: product.clone(),
-                    });
+                Some(Standing { granted: true, contract: Some(_), .. }) => {}
+                Some(Standing { granted: false, product, .. }) => {
+                    return Err(QueryError::NotGranted { owner: product.domain.clone(), product: product.clone() });
                 }
                 _ => {
-                    let known = standings
-                        .values()
-                        .filter(|standing| standing.granted && standing.contract.is_some());
+                    let known = standings.values().filter(|standing| standing.granted && standing.contract.is_some());
                     let known = known.map(|standing| standing.product.to_string()).collect();
-                    return Err(QueryError::UnknownTable {
-                        name: name.to_string(),
-                        known,
-                    });
+                    return Err(QueryError::UnknownTable { name: name.to_string(), known });
                 }
             }
         }
@@ -270,10 +207,7 @@ impl Asker {
             bytes += batch.get_array_memory_size();
             if bytes > self.limits.result_bytes_max {
                 let limit = self.limits.result_bytes_max as u64;
-                return Err(QueryError::TooLarge {
-                    what: "the answer in bytes",
-                    limit,
-                });
+                return Err(QueryError::TooLarge { what: "the answer in bytes", limit });
             }
             batches.push(batch);
         }
@@ -293,9 +227,7 @@ fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, Data
     };
     let wrap = |plan: Arc<dyn ExecutionPlan>| {
         Ok(match multiplies(&plan) {
-            true => {
-                Transformed::yes(Arc::new(CooperativeExec::new(plan)) as Arc<dyn ExecutionPlan>)
-            }
+            true => Transformed::yes(Arc::new(CooperativeExec::new(plan)) as Arc<dyn ExecutionPlan>),
             false => Transformed::no(plan),
         })
     };
@@ -304,17 +236,12 @@ fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, Data
 
 /// Whether the answer may be given at all.
 fn check(completeness: &[ProductCompleteness], options: &QueryOptions) -> Result<(), QueryError> {
-    let suppressed = completeness
-        .iter()
-        .filter(|product| product.cells_suppressed > 0);
+    let suppressed = completeness.iter().filter(|product| product.cells_suppressed > 0);
     let products: Vec<_> = suppressed.map(|product| product.product.clone()).collect();
     if !products.is_empty() && completeness.iter().all(|product| product.cells == 0) {
         return Err(QueryError::AllSuppressed { products });
     }
-    let gaps: Vec<String> = completeness
-        .iter()
-        .flat_map(ProductCompleteness::gaps)
-        .collect();
+    let gaps: Vec<String> = completeness.iter().flat_map(ProductCompleteness::gaps).collect();
     match options.require_complete && !gaps.is_empty() {
         true => Err(QueryError::Incomplete { gaps }),
         false => Ok(()),

@@ -23,35 +23,20 @@ struct Domains(BTreeMap<String, Arc<Domain>>);
 struct Domain(BTreeMap<String, Arc<RowsTable>>);
 
 impl Catalogue {
-    pub(crate) fn new<'a>(
-        city: &str,
-        products: impl IntoIterator<Item = &'a Arc<Product>>,
-    ) -> Self {
+    pub(crate) fn new<'a>(city: &str, products: impl IntoIterator<Item = &'a Arc<Product>>) -> Self {
         let mut domains: BTreeMap<String, Domain> = BTreeMap::new();
         for product in products {
             let id = product.id();
             let domain = domains.entry(id.domain.to_string()).or_default();
-            domain
-                .0
-                .insert(id.product.to_string(), Arc::new(RowsTable(product.clone())));
+            domain.0.insert(id.product.to_string(), Arc::new(RowsTable(product.clone())));
         }
-        let domains = domains
-            .into_iter()
-            .map(|(name, domain)| (name, Arc::new(domain)))
-            .collect();
-        Self {
-            city: city.to_owned(),
-            domains: Arc::new(Domains(domains)),
-        }
+        let domains = domains.into_iter().map(|(name, domain)| (name, Arc::new(domain))).collect();
+        Self { city: city.to_owned(), domains: Arc::new(Domains(domains)) }
     }
 }
 
 impl CatalogProviderList for Catalogue {
-    fn register_catalog(
-        &self,
-        _name: String,
-        _catalog: Arc<dyn CatalogProvider>,
-    ) -> Option<Arc<dyn CatalogProvider>> {
+    fn register_catalog(&self, _name: String, _catalog: Arc<dyn CatalogProvider>) -> Option<Arc<dyn CatalogProvider>> {
         None
     }
 

@@ -12,9 +12,7 @@ use chrono::Datelike;
 use civicmesh_model::grain::{Calendar, Grain, Window};
 use civicmesh_model::time::{UtcMicros, Zone};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use crate::error::QueryError;
 
@@ -111,10 +109,7 @@ impl Unit {
             let date = zone.to_local(month.start).date();
             let start = date.with_month(first).expect("every year has this month");
             let end = start + chrono::Months::new(length);
-            Window {
-                start: zone.start_of_day(start),
-                end: zone.start_of_day(end),
-            }
+            Window { start: zone.start_of_day(start), end: zone.start_of_day(end) }
         };
         match self {
             Self::Minute => by(Grain::Minutes(1)).window_of(t),
@@ -123,10 +118,7 @@ impl Unit {
             Self::Week | Self::IsoYear => by(Grain::Week).window_of(t),
             Self::Month => by(Grain::Month).window_of(t),
             Self::Quarter => {
-                let month = zone
-                    .to_local(by(Grain::Month).window_of(t).start)
-                    .date()
-                    .month0();
+                let month = zone.to_local(by(Grain::Month).window_of(t).start).date().month0();
                 months(month / 3 * 3 + 1, 3)
             }
             Self::Year => months(1, 12),
@@ -145,21 +137,14 @@ struct CivilTrunc {
 /// The function that truncates a time of the zone to the unit.
 pub(crate) fn civil_trunc(unit: Unit, zone: Zone) -> Arc<ScalarUDF> {
     let signature = Signature::exact(vec![time_type(zone)], Volatility::Immutable);
-    Arc::new(ScalarUDF::new_from_impl(CivilTrunc {
-        unit,
-        zone,
-        signature,
-    }))
+    Arc::new(ScalarUDF::new_from_impl(CivilTrunc { unit, zone, signature }))
 }
 
 impl CivilTrunc {
     fn truncate(&self, times: &ArrayRef) -> TimestampMicrosecondArray {
         let times = times.as_primitive::<TimestampMicrosecondType>();
         // neighbours mostly lie in the same unit
-        let mut last = Window {
-            start: UtcMicros(0),
-            end: UtcMicros(0),
-        };
+        let mut last = Window { start: UtcMicros(0), end: UtcMicros(0) };
         let starts = times.iter().map(|time| {
             let time = UtcMicros(time?);
             if !last.contains(time) {
@@ -167,9 +152,7 @@ impl CivilTrunc {
             }
             Some(last.start.0)
         });
-        starts
-            .collect::<TimestampMicrosecondArray>()
-            .with_timezone(self.zone.name())
+        starts.collect::<TimestampMicrosecondArray>().with_timezone(self.zone.name())
     }
 }
 
@@ -202,9 +185,7 @@ impl ScalarUDFImpl for CivilTrunc {
             ColumnarValue::Array(times) => Ok(ColumnarValue::Array(Arc::new(self.truncate(times)))),
             ColumnarValue::Scalar(time) => {
                 let time = self.truncate(&time.to_array()?);
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                    &time, 0,
-                )?))
+                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&time, 0)?))
             }
         }
     }
@@ -217,15 +198,7 @@ mod tests {
 
     use super::*;
 
-    const UNITS: [Unit; 7] = [
-        Unit::Minute,
-        Unit::Hour,
-        Unit::Day,
-        Unit::Week,
-        Unit::Month,
-        Unit::Quarter,
-        Unit::Year,
-    ];
+    const UNITS: [Unit; 7] = [Unit::Minute, Unit::Hour, Unit::Day, Unit::Week, Unit::Month, Unit::Quarter, Unit::Year];
     const GRAINS: [Grain; 8] = [
         Grain::Minutes(1),
         Grain::Minutes(15),

@@ -62,12 +62,7 @@ impl ProductCompleteness {
     /// What is missing, a line each; none when `exact`.
     pub fn gaps(&self) -> Vec<String> {
         let windows = |count: u64, what: &str| {
-            (count > 0).then(|| {
-                format!(
-                    "{}: {count} of {} windows {what}",
-                    self.product, self.windows_expected
-                )
-            })
+            (count > 0).then(|| format!("{}: {count} of {} windows {what}", self.product, self.windows_expected))
         };
         let suppressed = (self.cells_suppressed > 0).then(|| {
             let cells = self.cells + self.cells_suppressed;

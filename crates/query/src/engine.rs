@@ -46,11 +46,7 @@ pub struct Answer {
 impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let rows: usize = self.batches.iter().map(RecordBatch::num_rows).sum();
-        write!(
-            f,
-            "Answer({rows} rows of {} columns)",
-            self.schema.fields().len()
-        )
+        write!(f, "Answer({rows} rows of {} columns)", self.schema.fields().len())
     }
 }
 
@@ -66,10 +62,7 @@ impl Engine {
     /// # Errors
     /// [`QueryError::Internal`] if DataFusion cannot be set up.
     pub fn new(ledger: Arc<Ledger>, city: CityView, limits: Limits) -> Result<Self, QueryError> {
-        Ok(Self {
-            ledger,
-            asker: Asker::new(city, limits)?,
-        })
+        Ok(Self { ledger, asker: Asker::new(city, limits)? })
     }
 
     /// Answers one question from one snapshot of the ledger; `now` is what `now()` says. Dropping the future ends the
@@ -77,12 +70,7 @@ impl Engine {
     ///
     /// # Errors
     /// Why there is no answer; see [`QueryError`].
-    pub async fn query(
-        &self,
-        sql: &str,
-        now: UtcMicros,
-        options: &QueryOptions,
-    ) -> Result<Answer, QueryError> {
+    pub async fn query(&self, sql: &str, now: UtcMicros, options: &QueryOptions) -> Result<Answer, QueryError> {
         let shelf = Shelf::Ledger(self.ledger.snapshot());
         self.asker.ask(&shelf, sql, now, options).await
     }

@@ -56,9 +56,7 @@ pub enum QueryError {
     #[error("{0}")]
     Sql(String),
     /// The answer would not be exact: a sum left its bounds.
-    #[error(
-        "a sum overflowed: the exact number has more than 38 digits or counts more than the limit of values"
-    )]
+    #[error("a sum overflowed: the exact number has more than 38 digits or counts more than the limit of values")]
     Overflow,
     /// Too many questions at once.
     #[error("busy: {queries_max} questions are being answered; ask again")]
@@ -145,11 +143,7 @@ fn listed(known: &[String]) -> String {
 }
 
 fn joined(products: &[ProductId]) -> String {
-    products
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    products.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What was being done when DataFusion failed: decides whether its text may leave.
@@ -174,19 +168,12 @@ impl QueryError {
             return own;
         }
         match (error.find_root(), stage) {
-            (DataFusionError::ResourcesExhausted(_), _) => Self::TooLarge {
-                what: "working memory in bytes",
-                limit: memory_bytes_max,
-            },
-            (DataFusionError::ArrowError(error, _), Stage::Execute) => {
-                Self::Execution(arrow_kind(error))
+            (DataFusionError::ResourcesExhausted(_), _) => {
+                Self::TooLarge { what: "working memory in bytes", limit: memory_bytes_max }
             }
-            (DataFusionError::Internal(_), _) => {
-                Self::Internal("the planner broke a rule of its own")
-            }
-            (_, Stage::Execute) => {
-                Self::Execution("a function was given a value that it does not take")
-            }
+            (DataFusionError::ArrowError(error, _), Stage::Execute) => Self::Execution(arrow_kind(error)),
+            (DataFusionError::Internal(_), _) => Self::Internal("the planner broke a rule of its own"),
+            (_, Stage::Execute) => Self::Execution("a function was given a value that it does not take"),
             (root, Stage::Plan) => Self::Sql(root.strip_backtrace()),
         }
     }

@@ -70,9 +70,11 @@ impl Product {
             contract.measures.iter().map(field).collect()
         };
         let rows = keys().chain(measures(&|measure| (measure_type(measure.decimals), true)));
-        let cells = keys()
-            .chain(measures(&|_| (DataType::Struct(state_fields()), false)))
-            .chain([column(WEIGHT, DataType::UInt64, false)]);
+        let cells = keys().chain(measures(&|_| (DataType::Struct(state_fields()), false))).chain([column(
+            WEIGHT,
+            DataType::UInt64,
+            false,
+        )]);
         Self {
             calendar: contract.calendar(zone),
             rows: Arc::new(Schema::new(rows.collect::<Vec<_>>())),
@@ -111,25 +113,17 @@ impl Product {
 
     /// Notes that the question needs a statistic.
     pub(crate) fn need(&self, measure: usize, statistic: Statistic) {
-        self.needs
-            .lock()
-            .expect("nobody panics while noting a need")
-            .insert((measure, statistic));
+        self.needs.lock().expect("nobody panics while noting a need").insert((measure, statistic));
     }
 
     /// The statistics noted so far.
     pub(crate) fn needs(&self) -> BTreeSet<(usize, Statistic)> {
-        self.needs
-            .lock()
-            .expect("nobody panics while noting a need")
-            .clone()
+        self.needs.lock().expect("nobody panics while noting a need").clone()
     }
 
     /// Lays down what was read for the question.
     pub(crate) fn lay(&self, read: Read) -> std::result::Result<(), QueryError> {
-        self.read
-            .set(read)
-            .map_err(|_| QueryError::Internal("a product was read twice"))
+        self.read.set(read).map_err(|_| QueryError::Internal("a product was read twice"))
     }
 
     /// Text of a group of this product's time at its own grain, for questions that can be asked instead.
@@ -138,48 +132,27 @@ impl Product {
             Grain::Minutes(n) if n > 1 && self.bins_are_windows() => {
                 format!("date_bin(INTERVAL '{n} minutes', {})", self.time())
             }
-            grain => format!(
-                "date_trunc('{}', {})",
-                Unit::finest(grain).name(),
-                self.time()
-            ),
+            grain => format!("date_trunc('{}', {})", Unit::finest(grain).name(), self.time()),
         }
     }
 
     /// Whether `date_bin`'s own edges are window edges where the product starts; they are not where the zone's offset
     /// is no multiple of the grain.
     fn bins_are_windows(&self) -> bool {
-        let hour = self
-            .zone()
-            .start_of_local(self.contract.coverage.start)
-            .0
-            .div_euclid(HOUR_US)
-            * HOUR_US;
+        let hour = self.zone().start_of_local(self.contract.coverage.start).0.div_euclid(HOUR_US) * HOUR_US;
         self.calendar.is_edge(UtcMicros(hour))
     }
 
     /// A question about this product that can always be asked.
     pub(crate) fn some_question(&self) -> String {
         let mut columns = vec![self.by_grain()];
-        columns.extend(
-            self.contract
-                .dimensions
-                .first()
-                .map(|dimension| dimension.name.clone()),
-        );
-        let groups = (1..=columns.len())
-            .map(|n| n.to_string())
-            .collect::<Vec<_>>()
-            .join(", ");
+        columns.extend(self.contract.dimensions.first().map(|dimension| dimension.name.clone()));
+        let groups = (1..=columns.len()).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
         columns.push(match self.contract.measures.first() {
             Some(measure) if measure.publishes(Statistic::Sum) => format!("avg({})", measure.name),
             _ => "count(*)".to_owned(),
         });
-        format!(
-            "SELECT {} FROM {} GROUP BY {groups}",
-            columns.join(", "),
-            self.id()
-        )
+        format!("SELECT {} FROM {} GROUP BY {groups}", columns.join(", "), self.id())
     }
 }
 
@@ -223,10 +196,7 @@ impl TableProvider for CellsTable {
     }
 
     /// Filters are wanted, for what is read and for completeness, and computed again above.
-    fn supports_filters_pushdown(
-        &self,
-        filters: &[&Expr],
-    ) -> Result<Vec<TableProviderFilterPushDown>> {
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 
@@ -237,24 +207,12 @@ impl TableProvider for CellsTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let read = self
-            .0
-            .read
-            .get()
-            .ok_or(QueryError::Internal("cells were not read before planning"))?;
+        let read = self.0.read.get().ok_or(QueryError::Internal("cells were not read before planning"))?;
         let place = |column: &usize| read.columns.iter().position(|read| read == column);
-        let wanted: Vec<usize> = projection
-            .cloned()
-            .unwrap_or_else(|| (0..self.0.cells.fields().len()).collect());
+        let wanted: Vec<usize> = projection.cloned().unwrap_or_else(|| (0..self.0.cells.fields().len()).collect());
         let places = wanted.iter().map(place).collect::<Option<Vec<_>>>();
-        let places = places.ok_or(QueryError::Internal(
-            "a column was not read before planning",
-        ))?;
+        let places = places.ok_or(QueryError::Internal("a column was not read before planning"))?;
         let schema = Arc::new(self.0.cells.project(&read.columns)?);
-        Ok(MemorySourceConfig::try_new_exec(
-            std::slice::from_ref(&read.batches),
-            schema,
-            Some(places),
-        )?)
+        Ok(MemorySourceConfig::try_new_exec(std::slice::from_ref(&read.batches), schema, Some(places))?)
     }
 }

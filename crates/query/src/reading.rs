@@ -39,20 +39,9 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(
-        shelf: &'a Shelf<'a>,
-        state: &'a SessionState,
-        now: UtcMicros,
-        limits: &'a Limits,
-    ) -> Self {
+    pub(crate) fn new(shelf: &'a Shelf<'a>, state: &'a SessionState, now: UtcMicros, limits: &'a Limits) -> Self {
         let memory = MemoryConsumer::new("cells").register(&state.runtime_env().memory_pool);
-        Self {
-            shelf,
-            state,
-            now,
-            limits,
-            memory,
-        }
+        Self { shelf, state, now, limits, memory }
     }
 
     /// Reads what the scans need, lays it down at the product, and says how complete it is.
@@ -62,22 +51,14 @@ impl<'a> Reader<'a> {
         let range = stretch.from.unwrap_or(UtcMicros::MIN)..stretch.until.unwrap_or(UtcMicros::MAX);
         let mut pass = Pass::new(scans, self)?;
         if range.start < range.end {
-            self.shelf
-                .visit::<DataFusionError>(product.id(), range, &mut |entry| pass.take(&entry))?;
+            self.shelf.visit::<DataFusionError>(product.id(), range, &mut |entry| pass.take(&entry))?;
         }
         pass.cells.flush(&self.memory)?;
         let count = self.count(scans, standing, &pass.seen)?;
         let (cells, read) = pass.cells.into_read();
         product.lay(read)?;
-        let Standing {
-            own,
-            granted,
-            closed_through,
-            newest_window,
-            head_confirmed_at,
-            unreachable_since,
-            ..
-        } = standing.clone();
+        let Standing { own, granted, closed_through, newest_window, head_confirmed_at, unreachable_since, .. } =
+            standing.clone();
         let completeness = ProductCompleteness {
             product: product.id().clone(),
             owner: product.id().domain.clone(),
@@ -136,39 +117,22 @@ impl<'a> Reader<'a> {
             if let (SeenKind::Released { revision, lacking }, true) = (&seen.kind, passing) {
                 count.revision_max = count.revision_max.max(Some(*revision));
                 if let Some((measure, statistic)) = lacking {
-                    return Err(
-                        not_yet_published(product, *measure, *statistic, seen.window).into(),
-                    );
+                    return Err(not_yet_published(product, *measure, *statistic, seen.window).into());
                 }
             }
         }
-        let expected: Vec<Window> = product
-            .calendar
-            .windows(from, until)
-            .take(self.limits.windows_max + 1)
-            .collect();
+        let expected: Vec<Window> = product.calendar.windows(from, until).take(self.limits.windows_max + 1).collect();
         if expected.len() > self.limits.windows_max {
             let limit = self.limits.windows_max as u64;
-            return Err(QueryError::TooLarge {
-                what: "the number of windows of one product",
-                limit,
-            }
-            .into());
+            return Err(QueryError::TooLarge { what: "the number of windows of one product", limit }.into());
         }
         let passing = touched(expected.iter().map(|window| window.start.0).collect())?;
         let mut seen = seen.iter().peekable();
         for (window, passing) in expected.iter().zip(passing.values().iter()) {
-            while seen
-                .next_if(|seen| seen.window.end <= window.start)
-                .is_some()
-            {}
+            while seen.next_if(|seen| seen.window.end <= window.start).is_some() {}
             if passing {
-                let found = seen
-                    .peek()
-                    .filter(|seen| seen.window.contains(window.start));
-                let expired = standing
-                    .expired_through
-                    .is_some_and(|expired| window.end <= expired);
+                let found = seen.peek().filter(|seen| seen.window.contains(window.start));
+                let expired = standing.expired_through.is_some_and(|expired| window.end <= expired);
                 count.add(found.map(|seen| &seen.kind), expired);
             }
         }
@@ -183,17 +147,9 @@ fn method(contract: &Contract) -> MethodTag {
     }
 }
 
-fn not_yet_published(
-    product: &Product,
-    measure: usize,
-    statistic: Statistic,
-    window: Window,
-) -> QueryError {
+fn not_yet_published(product: &Product, measure: usize, statistic: Statistic, window: Window) -> QueryError {
     let name = &product.contract.measures[measure].name;
-    let local = product
-        .zone()
-        .to_local(window.start)
-        .format("%Y-%m-%d %H:%M");
+    let local = product.zone().to_local(window.start).format("%Y-%m-%d %H:%M");
     QueryError::Refused {
         code: RefusalCode::Statistic,
         message: format!(
@@ -201,10 +157,7 @@ fn not_yet_published(
             product.id(),
             statistic.as_str()
         ),
-        instead: format!(
-            "a later stretch of time, with {} >= …, or another statistic",
-            product.time()
-        ),
+        instead: format!("a later stretch of time, with {} >= …, or another statistic", product.time()),
     }
 }
 
@@ -229,11 +182,7 @@ impl<'a> Pass<'a> {
             memory: &reader.memory,
             versions: Versions::new(product, reader.shelf),
             cells: Gathering::new(scans, columns().collect(), reader)?,
-            suppressed: Gathering::new(
-                scans,
-                columns().filter(|column| keys.contains(column)).collect(),
-                reader,
-            )?,
+            suppressed: Gathering::new(scans, columns().filter(|column| keys.contains(column)).collect(), reader)?,
             share: ShareBand::None,
             seen: Vec::new(),
             product,
@@ -246,10 +195,7 @@ impl<'a> Pass<'a> {
             Entry::Refusal(_) => SeenKind::Refused,
             Entry::Empty(EmptyRun { zero, .. }) => SeenKind::Empty { zero: *zero },
         };
-        self.seen.push(Seen {
-            window: entry.window(),
-            kind,
-        });
+        self.seen.push(Seen { window: entry.window(), kind });
         Ok(())
     }
 
@@ -257,33 +203,19 @@ impl<'a> Pass<'a> {
         let layout = Layout::of(self.product, release)?;
         let start = release.window.start;
         for cell in &release.cells {
-            self.cells.push(
-                start,
-                &cell.coordinate,
-                &cell.measures,
-                cell.observations,
-                &layout,
-            );
+            self.cells.push(start, &cell.coordinate, &cell.measures, cell.observations, &layout);
         }
         self.cells.flush_full(self.memory)?;
         let before = self.suppressed.passing;
         for cell in &release.suppressed {
-            self.suppressed
-                .push(start, &cell.coordinate, &[], 0, &layout);
+            self.suppressed.push(start, &cell.coordinate, &[], 0, &layout);
         }
         self.suppressed.flush_and_drop()?;
         if self.suppressed.passing > before {
             self.share = self.share.max(release.suppressed_share);
         }
-        let lacking = if release.cells.is_empty() {
-            None
-        } else {
-            self.versions.lacking(release)?
-        };
-        Ok(SeenKind::Released {
-            revision: release.revision,
-            lacking,
-        })
+        let lacking = if release.cells.is_empty() { None } else { self.versions.lacking(release)? };
+        Ok(SeenKind::Released { revision: release.revision, lacking })
     }
 }
 
@@ -343,11 +275,7 @@ struct Versions<'a> {
 
 impl<'a> Versions<'a> {
     fn new(product: &'a Product, shelf: &'a Shelf<'a>) -> Self {
-        Self {
-            product,
-            shelf,
-            lacking: BTreeMap::new(),
-        }
+        Self { product, shelf, lacking: BTreeMap::new() }
     }
 
     fn lacking(&mut self, release: &Release) -> Result<Option<(usize, Statistic)>, QueryError> {
@@ -361,13 +289,8 @@ impl<'a> Versions<'a> {
         let contract = contract.ok_or(QueryError::Ledger)?;
         let has = |(measure, statistic): &(usize, Statistic)| {
             let name = &self.product.contract.measures[*measure].name;
-            let measure = contract
-                .measures
-                .iter()
-                .find(|measure| measure.name == *name);
-            measure.is_some_and(|measure| {
-                *statistic == Statistic::Count || measure.publishes(*statistic)
-            })
+            let measure = contract.measures.iter().find(|measure| measure.name == *name);
+            measure.is_some_and(|measure| *statistic == Statistic::Count || measure.publishes(*statistic))
         };
         let lacking = self.product.needs().into_iter().find(|need| !has(need));
         self.lacking.insert(release.contract, lacking);
@@ -386,19 +309,10 @@ impl Layout {
     fn of(product: &Product, release: &Release) -> Result<Self, QueryError> {
         let contract = &product.contract;
         let place = |names: &[String], name: &str| names.iter().position(|other| other == name);
-        let dimensions = contract
-            .dimensions
-            .iter()
-            .map(|dimension| place(&release.dimensions, &dimension.name));
+        let dimensions = contract.dimensions.iter().map(|dimension| place(&release.dimensions, &dimension.name));
         Ok(Self {
-            dimensions: dimensions
-                .collect::<Option<_>>()
-                .ok_or(QueryError::Ledger)?,
-            measures: contract
-                .measures
-                .iter()
-                .map(|measure| place(&release.measures, &measure.name))
-                .collect(),
+            dimensions: dimensions.collect::<Option<_>>().ok_or(QueryError::Ledger)?,
+            measures: contract.measures.iter().map(|measure| place(&release.measures, &measure.name)).collect(),
         })
     }
 }
@@ -414,9 +328,7 @@ enum Growing {
 impl Growing {
     fn take(&mut self, zone: &str) -> ArrayRef {
         match self {
-            Self::Time(times) => {
-                Arc::new(TimestampMicrosecondArray::from(std::mem::take(times)).with_timezone(zone))
-            }
+            Self::Time(times) => Arc::new(TimestampMicrosecondArray::from(std::mem::take(times)).with_timezone(zone)),
             Self::Dimension(_, values) => Arc::new(values.finish()),
             Self::Measure(_, states) => {
                 let columns = state_columns(&std::mem::take(states));
@@ -446,9 +358,7 @@ impl Gathering {
         let growing = |column: &usize| match (*column, product.measure_at(*column)) {
             (0, _) => Growing::Time(Vec::new()),
             (_, Some(measure)) => Growing::Measure(measure, Vec::new()),
-            (column, None) if column <= dimensions => {
-                Growing::Dimension(column - 1, StringBuilder::new())
-            }
+            (column, None) if column <= dimensions => Growing::Dimension(column - 1, StringBuilder::new()),
             _ => Growing::Weight(Vec::new()),
         };
         let schema: Schema = product.cells_schema().project(&columns)?;
@@ -490,11 +400,7 @@ impl Gathering {
 
     fn take_batch(&mut self) -> Result<RecordBatch> {
         self.rows = 0;
-        let columns = self
-            .growing
-            .iter_mut()
-            .map(|growing| growing.take(self.zone))
-            .collect();
+        let columns = self.growing.iter_mut().map(|growing| growing.take(self.zone)).collect();
         let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
         self.passing += self.filter.passing(&batch)?.true_count() as u64;
         Ok(batch)
@@ -510,11 +416,7 @@ impl Gathering {
     }
 
     fn flush_full(&mut self, memory: &MemoryReservation) -> Result<()> {
-        if self.rows >= BATCH_CELLS {
-            self.flush(memory)
-        } else {
-            Ok(())
-        }
+        if self.rows >= BATCH_CELLS { self.flush(memory) } else { Ok(()) }
     }
 
     /// Counts what passes and keeps nothing.
@@ -526,12 +428,6 @@ impl Gathering {
     }
 
     fn into_read(self) -> (u64, Read) {
-        (
-            self.passing,
-            Read {
-                columns: self.columns,
-                batches: self.batches,
-            },
-        )
+        (self.passing, Read { columns: self.columns, batches: self.batches })
     }
 }

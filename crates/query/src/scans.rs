@@ -33,25 +33,16 @@ pub(crate) fn of_plan(plan: &LogicalPlan) -> Result<BTreeMap<ProductId, Scans>> 
     let mut products = BTreeMap::new();
     plan.apply_with_subqueries(|plan| {
         if let LogicalPlan::TableScan(scan) = plan
-            && let Some(CellsTable(product)) =
-                source_as_provider(&scan.source)?.downcast_ref::<CellsTable>()
+            && let Some(CellsTable(product)) = source_as_provider(&scan.source)?.downcast_ref::<CellsTable>()
         {
-            let scans = products
-                .entry(product.id().clone())
-                .or_insert_with(|| Scans {
-                    product: product.clone(),
-                    columns: BTreeSet::from([0]),
-                    filters: Vec::new(),
-                });
+            let scans = products.entry(product.id().clone()).or_insert_with(|| Scans {
+                product: product.clone(),
+                columns: BTreeSet::from([0]),
+                filters: Vec::new(),
+            });
             let all = || (0..product.cells_schema().fields().len()).collect();
-            scans
-                .columns
-                .extend(scan.projection.clone().unwrap_or_else(all));
-            let filters = scan
-                .filters
-                .iter()
-                .cloned()
-                .flat_map(split_conjunction_owned);
+            scans.columns.extend(scan.projection.clone().unwrap_or_else(all));
+            let filters = scan.filters.iter().cloned().flat_map(split_conjunction_owned);
             let filters = filters.filter(is_of_cells).map(unqualified);
             scans.filters.push(filters.collect::<Result<_>>()?);
         }
@@ -79,9 +70,7 @@ fn is_of_cells(filter: &Expr) -> bool {
 fn unqualified(expr: Expr) -> Result<Expr> {
     let expr = expr.transform_up(|expr| {
         Ok(match expr {
-            Expr::Column(column) => {
-                Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))
-            }
+            Expr::Column(column) => Transformed::yes(Expr::Column(Column::new_unqualified(column.name))),
             other => Transformed::no(other),
         })
     });
@@ -101,14 +90,8 @@ impl Scans {
         let stretches = self.filters.iter().map(|filters| {
             let bounds = filters.iter().filter_map(|filter| self.bound(filter));
             bounds.fold(Stretch::default(), |stretch, bound| match bound {
-                (Operator::GtEq, at) => Stretch {
-                    from: stretch.from.max(Some(at)),
-                    ..stretch
-                },
-                (_, at) => Stretch {
-                    until: Some(stretch.until.map_or(at, |until| until.min(at))),
-                    ..stretch
-                },
+                (Operator::GtEq, at) => Stretch { from: stretch.from.max(Some(at)), ..stretch },
+                (_, at) => Stretch { until: Some(stretch.until.map_or(at, |until| until.min(at))), ..stretch },
             })
         });
         let widest = |a: Stretch, b: Stretch| Stretch {
@@ -120,19 +103,15 @@ impl Scans {
 
     /// `time >= at` or `time < at`, as the rewriter writes them.
     fn bound(&self, filter: &Expr) -> Option<(Operator, UtcMicros)> {
-        let Expr::BinaryExpr(BinaryExpr {
-            left,
-            op: op @ (Operator::GtEq | Operator::Lt),
-            right,
-        }) = filter
-        else {
+        let Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::GtEq | Operator::Lt), right }) = filter else {
             return None;
         };
         match (left.as_ref(), right.as_ref()) {
-            (
-                Expr::Column(column),
-                Expr::Literal(ScalarValue::TimestampMicrosecond(Some(at), _), _),
-            ) if column.name == self.product.time() => Some((*op, UtcMicros(*at))),
+            (Expr::Column(column), Expr::Literal(ScalarValue::TimestampMicrosecond(Some(at), _), _))
+                if column.name == self.product.time() =>
+            {
+                Some((*op, UtcMicros(*at)))
+            }
             _ => None,
         }
     }
@@ -140,12 +119,7 @@ impl Scans {
     /// What any of the scans reads, as far as these columns can tell.
     pub(crate) fn predicate(&self, state: &SessionState, schema: &Schema) -> Result<Predicate> {
         let scan = |filters: &Vec<Expr>| {
-            let is_known = |filter: &&Expr| {
-                filter
-                    .column_refs()
-                    .iter()
-                    .all(|name| schema.index_of(&name.name).is_ok())
-            };
+            let is_known = |filter: &&Expr| filter.column_refs().iter().all(|name| schema.index_of(&name.name).is_ok());
             conjunction(filters.iter().filter(is_known).cloned())
         };
         // a scan without filters reads everything, whatever the others do
@@ -154,9 +128,7 @@ impl Scans {
             return Ok(Predicate(None));
         };
         let schema = schema.clone().to_dfschema()?;
-        state
-            .create_physical_expr(any, &schema)
-            .map(|expr| Predicate(Some(expr)))
+        state.create_physical_expr(any, &schema).map(|expr| Predicate(Some(expr)))
     }
 }
 
@@ -173,8 +145,6 @@ impl Predicate {
         let passing = expr.evaluate(batch)?.into_array(rows)?;
         let passing = passing.as_any().downcast_ref::<BooleanArray>();
         let passing = passing.ok_or(QueryError::Internal("a filter that is not boolean"))?;
-        Ok((0..rows)
-            .map(|row| Some(passing.is_valid(row) && passing.value(row)))
-            .collect())
+        Ok((0..rows).map(|row| Some(passing.is_valid(row) && passing.value(row))).collect())
     }
 }

@@ -43,21 +43,8 @@ impl Standing {
     }
 
     fn of(state: ProductState, granted: bool) -> Self {
-        let ProductState {
-            id,
-            contract,
-            own,
-            granted: _,
-            log,
-            head_confirmed_at,
-            contact,
-            expired_through,
-        } = state;
-        let unreachable_since = contact.and_then(
-            |PeerContact {
-                 unreachable_since, ..
-             }| unreachable_since,
-        );
+        let ProductState { id, contract, own, granted: _, log, head_confirmed_at, contact, expired_through } = state;
+        let unreachable_since = contact.and_then(|PeerContact { unreachable_since, .. }| unreachable_since);
         Self {
             product: id,
             contract: Some(contract),
@@ -104,11 +91,7 @@ impl Shelf<'_> {
         match self {
             Self::Ledger(snapshot) => snapshot.contract_by_hash(hash).map_err(unreadable),
             #[cfg(test)]
-            Self::Listed(listed) => Ok(listed
-                .contracts
-                .iter()
-                .find(|contract| contract.hash() == *hash)
-                .cloned()),
+            Self::Listed(listed) => Ok(listed.contracts.iter().find(|contract| contract.hash() == *hash).cloned()),
         }
     }
 
@@ -131,9 +114,7 @@ impl Shelf<'_> {
                 .entries
                 .iter()
                 .filter(|entry| entry.product() == product)
-                .filter(|entry| {
-                    entry.window().start < range.end && range.start < entry.window().end
-                })
+                .filter(|entry| entry.window().start < range.end && range.start < entry.window().end)
                 .try_for_each(|entry| visit(entry.clone())),
         }
     }

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, StructArray,
-    UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, StructArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Fields, Int64Type, UInt64Type};
 use civicmesh_model::number::{DIGITS_MAX, Deviation, MeasureState, mean, stddev, variance};
@@ -50,9 +49,7 @@ pub(crate) fn state_columns(states: &[MeasureState]) -> Vec<ArrayRef> {
         Arc::new(array.with_data_type(DataType::Decimal128(SUM_DIGITS, 0)))
     };
     vec![
-        Arc::new(UInt64Array::from_iter_values(
-            states.iter().map(|state| state.count),
-        )),
+        Arc::new(UInt64Array::from_iter_values(states.iter().map(|state| state.count))),
         wide(|state| state.sum),
         wide(|state| state.sum_squares),
         Arc::new(states.iter().map(|state| state.min).collect::<Int64Array>()),
@@ -177,20 +174,12 @@ pub(crate) fn state_function(says: Says, merges: Merges) -> Arc<AggregateUDF> {
         Merges::Weighted => 2,
     };
     let signature = Signature::any(arguments, Volatility::Immutable);
-    Arc::new(AggregateUDF::new_from_impl(StateFunction {
-        says,
-        merges,
-        signature,
-    }))
+    Arc::new(AggregateUDF::new_from_impl(StateFunction { says, merges, signature }))
 }
 
 impl StateFunction {
     fn groups(&self) -> Groups {
-        Groups {
-            says: self.says,
-            merges: self.merges,
-            states: Vec::new(),
-        }
+        Groups { says: self.says, merges: self.merges, states: Vec::new() }
     }
 }
 
@@ -206,9 +195,7 @@ impl AggregateUDFImpl for StateFunction {
     fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
         Ok(match (self.says, self.merges) {
             (Says::Count, _) => DataType::Int64,
-            (Says::Sum, Merges::States { decimals }) => {
-                DataType::Decimal128(SUM_DIGITS, decimals as i8)
-            }
+            (Says::Sum, Merges::States { decimals }) => DataType::Decimal128(SUM_DIGITS, decimals as i8),
             (Says::Min | Says::Max, Merges::States { decimals }) => measure_type(decimals),
             (Says::Sum | Says::Min | Says::Max, Merges::Weighted) => DataType::Int64,
             _ => DataType::Float64,
@@ -244,10 +231,7 @@ impl AggregateUDFImpl for StateFunction {
         true
     }
 
-    fn create_groups_accumulator(
-        &self,
-        _arguments: AccumulatorArgs<'_>,
-    ) -> Result<Box<dyn GroupsAccumulator>> {
+    fn create_groups_accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
         Ok(Box::new(self.groups()))
     }
 }
@@ -262,45 +246,28 @@ struct Groups {
 
 impl Groups {
     fn add(&mut self, group: usize, state: &MeasureState) -> Result<()> {
-        Ok(self.states[group]
-            .merge(state)
-            .map_err(|_| QueryError::Overflow)?)
+        Ok(self.states[group].merge(state).map_err(|_| QueryError::Overflow)?)
     }
 
     /// The state of `weight` observations that all have `value`.
     fn weighted(&self, value: i64, weight: u64) -> Result<MeasureState> {
         let wide = i128::from(value);
-        let sum = wide
-            .checked_mul(i128::from(weight))
-            .ok_or(QueryError::Overflow)?;
+        let sum = wide.checked_mul(i128::from(weight)).ok_or(QueryError::Overflow)?;
         let sum_squares = match self.says {
-            Says::VarianceSample
-            | Says::VariancePopulation
-            | Says::DeviationSample
-            | Says::DeviationPopulation => sum.checked_mul(wide).ok_or(QueryError::Overflow)?,
+            Says::VarianceSample | Says::VariancePopulation | Says::DeviationSample | Says::DeviationPopulation => {
+                sum.checked_mul(wide).ok_or(QueryError::Overflow)?
+            }
             _ => 0,
         };
-        Ok(MeasureState {
-            count: weight,
-            sum,
-            sum_squares,
-            min: Some(value),
-            max: Some(value),
-        })
+        Ok(MeasureState { count: weight, sum, sum_squares, min: Some(value), max: Some(value) })
     }
 
-    fn update(
-        &mut self,
-        values: &[ArrayRef],
-        group: impl Fn(usize) -> Option<usize>,
-    ) -> Result<()> {
+    fn update(&mut self, values: &[ArrayRef], group: impl Fn(usize) -> Option<usize>) -> Result<()> {
         match self.merges {
             Merges::States { .. } => {
                 let states: &StructArray = values[0].as_struct();
                 let columns = StateColumns::new(states.columns())?;
-                for (row, group) in
-                    (0..states.len()).filter_map(|row| group(row).map(|group| (row, group)))
-                {
+                for (row, group) in (0..states.len()).filter_map(|row| group(row).map(|group| (row, group))) {
                     if states.is_valid(row) {
                         self.add(group, &columns.get(row))?;
                     }
@@ -309,9 +276,7 @@ impl Groups {
             Merges::Weighted => {
                 let numbers = values[0].as_primitive::<Int64Type>();
                 let weights = values[1].as_primitive::<UInt64Type>();
-                for (row, group) in
-                    (0..numbers.len()).filter_map(|row| group(row).map(|group| (row, group)))
-                {
+                for (row, group) in (0..numbers.len()).filter_map(|row| group(row).map(|group| (row, group))) {
                     if numbers.is_valid(row) && weights.is_valid(row) {
                         let state = self.weighted(numbers.value(row), weights.value(row))?;
                         self.add(group, &state)?;
@@ -330,24 +295,13 @@ impl Groups {
         let float = |of: &dyn Fn(&MeasureState) -> Option<f64>| -> ArrayRef {
             Arc::new(states.iter().map(of).collect::<Float64Array>())
         };
-        let spread = |of: fn(u64, i128, i128, u8, Deviation) -> Option<f64>,
-                      deviation: fn() -> Deviation| {
-            float(&|state| {
-                of(
-                    state.count,
-                    state.sum,
-                    state.sum_squares,
-                    decimals,
-                    deviation(),
-                )
-            })
+        let spread = |of: fn(u64, i128, i128, u8, Deviation) -> Option<f64>, deviation: fn() -> Deviation| {
+            float(&|state| of(state.count, state.sum, state.sum_squares, decimals, deviation()))
         };
         Ok(match self.says {
             Says::Count => {
                 let counts = states.iter().map(|state| i64::try_from(state.count));
-                let counts = counts
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|_| QueryError::Overflow)?;
+                let counts = counts.collect::<Result<Vec<_>, _>>().map_err(|_| QueryError::Overflow)?;
                 Arc::new(Int64Array::from(counts))
             }
             Says::Sum => self.numbers(states, decimals, |state| Ok(Some(state.sum)))?,
@@ -369,36 +323,19 @@ impl Groups {
         of: fn(&MeasureState) -> Result<Option<i128>>,
     ) -> Result<ArrayRef> {
         let number = |state: &MeasureState| {
-            if state.count == 0 {
-                Ok(None)
-            } else {
-                of(state)
-            }
+            if state.count == 0 { Ok(None) } else { of(state) }
         };
         let numbers = states.iter().map(number).collect::<Result<Vec<_>>>()?;
         if let Merges::Weighted = self.merges {
             let narrow = |number: Option<i128>| number.map(i64::try_from).transpose();
-            let numbers = numbers
-                .into_iter()
-                .map(narrow)
-                .collect::<Result<Int64Array, _>>();
+            let numbers = numbers.into_iter().map(narrow).collect::<Result<Int64Array, _>>();
             return Ok(Arc::new(numbers.map_err(|_| QueryError::Overflow)?));
         }
-        if numbers
-            .iter()
-            .flatten()
-            .any(|number| *number <= -SUM_LIMIT || *number >= SUM_LIMIT)
-        {
+        if numbers.iter().flatten().any(|number| *number <= -SUM_LIMIT || *number >= SUM_LIMIT) {
             return Err(QueryError::Overflow.into());
         }
-        let digits = if self.says == Says::Sum {
-            SUM_DIGITS
-        } else {
-            DIGITS_MAX as u8
-        };
-        Ok(Arc::new(
-            Decimal128Array::from(numbers).with_precision_and_scale(digits, decimals as i8)?,
-        ))
+        let digits = if self.says == Says::Sum { SUM_DIGITS } else { DIGITS_MAX as u8 };
+        Ok(Arc::new(Decimal128Array::from(numbers).with_precision_and_scale(digits, decimals as i8)?))
     }
 }
 
@@ -406,10 +343,7 @@ impl Groups {
 fn known(extreme: Option<i64>) -> Result<Option<i128>> {
     match extreme {
         Some(extreme) => Ok(Some(extreme.into())),
-        None => Err(QueryError::Internal(
-            "a state without the extreme that its contract publishes",
-        )
-        .into()),
+        None => Err(QueryError::Internal("a state without the extreme that its contract publishes").into()),
     }
 }
 
@@ -435,30 +369,15 @@ impl GroupsAccumulator for Groups {
         Ok(state_columns(&emit_to.take_needed(&mut self.states)))
     }
 
-    fn merge_batch(
-        &mut self,
-        columns: &[ArrayRef],
-        groups: &[usize],
-        groups_total: usize,
-    ) -> Result<()> {
+    fn merge_batch(&mut self, columns: &[ArrayRef], groups: &[usize], groups_total: usize) -> Result<()> {
         self.states.resize(groups_total, MeasureState::default());
         let columns = StateColumns::new(columns)?;
-        groups
-            .iter()
-            .enumerate()
-            .try_for_each(|(row, group)| self.add(*group, &columns.get(row)))
+        groups.iter().enumerate().try_for_each(|(row, group)| self.add(*group, &columns.get(row)))
     }
 
-    fn convert_to_state(
-        &self,
-        values: &[ArrayRef],
-        filter: Option<&BooleanArray>,
-    ) -> Result<Vec<ArrayRef>> {
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         let rows = values[0].len();
-        let mut groups = Self {
-            states: Vec::new(),
-            ..*self
-        };
+        let mut groups = Self { states: Vec::new(), ..*self };
         groups.update_batch(values, &(0..rows).collect::<Vec<_>>(), filter, rows)?;
         Ok(state_columns(&groups.states))
     }
@@ -483,10 +402,7 @@ impl Accumulator for OneGroup {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let columns = state_columns(&self.0.states);
-        columns
-            .iter()
-            .map(|column| ScalarValue::try_from_array(column, 0))
-            .collect()
+        columns.iter().map(|column| ScalarValue::try_from_array(column, 0)).collect()
     }
 
     fn merge_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {

@@ -21,9 +21,7 @@ pub(crate) fn must_read(statement: &Statement) -> Result<(), QueryError> {
 fn reads(statement: &Sql) -> bool {
     match statement {
         Sql::Query(query) => selects(query),
-        Sql::Explain {
-            analyze, statement, ..
-        } => !analyze && reads(statement),
+        Sql::Explain { analyze, statement, .. } => !analyze && reads(statement),
         Sql::ExplainTable { .. }
         | Sql::ShowTables { .. }
         | Sql::ShowColumns { .. }
@@ -51,9 +49,7 @@ fn selects(query: &Query) -> bool {
 pub(crate) fn read_only() -> QueryError {
     QueryError::Refused {
         code: RefusalCode::ReadOnly,
-        message:
-            "this statement does more than read; releases are made by their owner's node alone"
-                .to_owned(),
+        message: "this statement does more than read; releases are made by their owner's node alone".to_owned(),
         instead: "SELECT, EXPLAIN (without ANALYZE), SHOW TABLES or DESCRIBE".to_owned(),
     }
 }

@@ -9,10 +9,9 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, ExceptSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName,
-    ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    BinaryOperator, ExceptSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query,
+    Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, VisitMut, VisitorMut,
     WildcardAdditionalOptions,
 };
 
@@ -72,21 +71,12 @@ fn select(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<(), Que
             select.projection.push(item);
         }
     }
-    let mut names = Names {
-        shared: side.shared,
-        depth: 0,
-    };
+    let mut names = Names { shared: side.shared, depth: 0 };
     let _ = VisitMut::visit(select, &mut names);
     select.from = from;
     // ORDER BY looks at what is selected first
-    names
-        .shared
-        .retain(|(name, _)| !outputs.contains(&normal(name)));
-    if let Some(OrderBy {
-        kind: OrderByKind::Expressions(exprs),
-        ..
-    }) = order_by
-    {
+    names.shared.retain(|(name, _)| !outputs.contains(&normal(name)));
+    if let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = order_by {
         let _ = VisitMut::visit(exprs, &mut names);
     }
     Ok(())
@@ -94,17 +84,12 @@ fn select(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<(), Que
 
 fn shares_columns(table: &TableWithJoins) -> bool {
     let within = |factor: &TableFactor| match factor {
-        TableFactor::NestedJoin {
-            table_with_joins, ..
-        } => shares_columns(table_with_joins),
+        TableFactor::NestedJoin { table_with_joins, .. } => shares_columns(table_with_joins),
         _ => false,
     };
     let joined = table.joins.iter().any(|join| {
         let constraint = constraint(&join.join_operator);
-        matches!(
-            constraint,
-            Some((JoinConstraint::Using(_) | JoinConstraint::Natural, _))
-        ) || within(&join.relation)
+        matches!(constraint, Some((JoinConstraint::Using(_) | JoinConstraint::Natural, _))) || within(&join.relation)
     });
     joined || within(&table.relation)
 }
@@ -126,8 +111,8 @@ enum Keeps {
 
 fn constraint(operator: &JoinOperator) -> Option<(&JoinConstraint, Keeps)> {
     use JoinOperator::{
-        Anti, CrossJoin, FullOuter, Inner, Join, Left, LeftAnti, LeftOuter, LeftSemi, Right,
-        RightAnti, RightOuter, RightSemi, Semi, StraightJoin,
+        Anti, CrossJoin, FullOuter, Inner, Join, Left, LeftAnti, LeftOuter, LeftSemi, Right, RightAnti, RightOuter,
+        RightSemi, Semi, StraightJoin,
     };
     match operator {
         Join(on) | Inner(on) | Left(on) | LeftOuter(on) | CrossJoin(on) | StraightJoin(on) => {
@@ -143,13 +128,13 @@ fn constraint(operator: &JoinOperator) -> Option<(&JoinConstraint, Keeps)> {
 
 fn constraint_mut(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     use JoinOperator::{
-        Anti, CrossJoin, FullOuter, Inner, Join, Left, LeftAnti, LeftOuter, LeftSemi, Right,
-        RightAnti, RightOuter, RightSemi, Semi, StraightJoin,
+        Anti, CrossJoin, FullOuter, Inner, Join, Left, LeftAnti, LeftOuter, LeftSemi, Right, RightAnti, RightOuter,
+        RightSemi, Semi, StraightJoin,
     };
     match operator {
-        Join(on) | Inner(on) | Left(on) | LeftOuter(on) | CrossJoin(on) | StraightJoin(on)
-        | Right(on) | RightOuter(on) | FullOuter(on) | Semi(on) | LeftSemi(on) | Anti(on)
-        | LeftAnti(on) | RightSemi(on) | RightAnti(on) => Some(on),
+        Join(on) | Inner(on) | Left(on) | LeftOuter(on) | CrossJoin(on) | StraightJoin(on) | Right(on)
+        | RightOuter(on) | FullOuter(on) | Semi(on) | LeftSemi(on) | Anti(on) | LeftAnti(on) | RightSemi(on)
+        | RightAnti(on) => Some(on),
         _ => None,
     }
 }
@@ -173,24 +158,13 @@ enum Columns {
 impl Side {
     fn of(factor: &mut TableFactor) -> Result<Self, QueryError> {
         let alias = match factor {
-            TableFactor::NestedJoin {
-                table_with_joins,
-                alias: None,
-            } => return tables(table_with_joins),
-            TableFactor::NestedJoin {
-                table_with_joins,
-                alias: Some(alias),
-            } => {
+            TableFactor::NestedJoin { table_with_joins, alias: None } => return tables(table_with_joins),
+            TableFactor::NestedJoin { table_with_joins, alias: Some(alias) } => {
                 tables(table_with_joins)?;
                 Some(alias.name.clone())
             }
-            TableFactor::Table {
-                alias: None, name, ..
-            } => {
-                return Ok(Self {
-                    columns: vec![Columns::Of(Some(name.clone()), Vec::new())],
-                    shared: Vec::new(),
-                });
+            TableFactor::Table { alias: None, name, .. } => {
+                return Ok(Self { columns: vec![Columns::Of(Some(name.clone()), Vec::new())], shared: Vec::new() });
             }
             TableFactor::Table { alias, .. }
             | TableFactor::Derived { alias, .. }
@@ -200,10 +174,7 @@ impl Side {
             _ => None,
         };
         let name = alias.map(|alias| ObjectName(vec![ObjectNamePart::Identifier(alias)]));
-        Ok(Self {
-            columns: vec![Columns::Of(name, Vec::new())],
-            shared: Vec::new(),
-        })
+        Ok(Self { columns: vec![Columns::Of(name, Vec::new())], shared: Vec::new() })
     }
 
     /// Both sides, with nothing made one.
@@ -221,25 +192,17 @@ impl Side {
         match self.columns.as_slice() {
             [Columns::Of(Some(table), _)] => {
                 let parts = table.0.iter().filter_map(ObjectNamePart::as_ident).cloned();
-                Ok(Expr::CompoundIdentifier(
-                    parts.chain([name.clone()]).collect(),
-                ))
+                Ok(Expr::CompoundIdentifier(parts.chain([name.clone()]).collect()))
             }
-            [Columns::Of(None, _)] => Err(QueryError::Sql(format!(
-                "USING ({name}): name the subquery with AS"
-            ))),
-            _ => Err(QueryError::Sql(format!(
-                "USING ({name}) does not say of which table {name} is; write ON"
-            ))),
+            [Columns::Of(None, _)] => Err(QueryError::Sql(format!("USING ({name}): name the subquery with AS"))),
+            _ => Err(QueryError::Sql(format!("USING ({name}) does not say of which table {name} is; write ON"))),
         }
     }
 
     /// The side without a column that is now shared.
     fn without(mut self, name: &Ident) -> Self {
         if self.shared.iter().any(|(shared, _)| same(shared, name)) {
-            self.columns.retain(
-                |columns| !matches!(columns, Columns::Shared(shared) if same(shared, name)),
-            );
+            self.columns.retain(|columns| !matches!(columns, Columns::Shared(shared) if same(shared, name)));
             self.shared.retain(|(shared, _)| !same(shared, name));
         } else if let [Columns::Of(_, except)] = self.columns.as_mut_slice() {
             except.push(name.clone());
@@ -250,14 +213,12 @@ impl Side {
     /// A selected item with `*` and shared columns written out.
     fn write_out(&self, item: SelectItem) -> Result<Vec<SelectItem>, QueryError> {
         match item {
-            SelectItem::Wildcard(options) if options == plain() => self
-                .columns
-                .iter()
-                .map(|columns| self.item(columns))
-                .collect(),
-            SelectItem::Wildcard(_) => Err(QueryError::Sql(
-                "beside USING, write out the columns instead of excluding some from *".to_owned(),
-            )),
+            SelectItem::Wildcard(options) if options == plain() => {
+                self.columns.iter().map(|columns| self.item(columns)).collect()
+            }
+            SelectItem::Wildcard(_) => {
+                Err(QueryError::Sql("beside USING, write out the columns instead of excluding some from *".to_owned()))
+            }
             SelectItem::UnnamedExpr(Expr::Identifier(name)) => Ok(vec![self.named(name)]),
             item => Ok(vec![item]),
         }
@@ -265,10 +226,7 @@ impl Side {
 
     fn named(&self, name: Ident) -> SelectItem {
         match self.shared.iter().find(|(shared, _)| same(shared, &name)) {
-            Some((_, expr)) => SelectItem::ExprWithAlias {
-                expr: expr.clone(),
-                alias: name,
-            },
+            Some((_, expr)) => SelectItem::ExprWithAlias { expr: expr.clone(), alias: name },
             None => SelectItem::UnnamedExpr(Expr::Identifier(name)),
         }
     }
@@ -276,34 +234,23 @@ impl Side {
     fn item(&self, columns: &Columns) -> Result<SelectItem, QueryError> {
         match columns {
             Columns::Shared(name) => Ok(self.named(name.clone())),
-            Columns::Of(None, _) => Err(QueryError::Sql(
-                "beside USING, * needs every subquery named with AS".to_owned(),
-            )),
+            Columns::Of(None, _) => {
+                Err(QueryError::Sql("beside USING, * needs every subquery named with AS".to_owned()))
+            }
             Columns::Of(Some(table), except) => {
-                let except = except
-                    .split_first()
-                    .map(|(first, others)| ExceptSelectItem {
-                        first_element: first.clone(),
-                        additional_elements: others.to_vec(),
-                    });
+                let except = except.split_first().map(|(first, others)| ExceptSelectItem {
+                    first_element: first.clone(),
+                    additional_elements: others.to_vec(),
+                });
                 let table = SelectItemQualifiedWildcardKind::ObjectName(table.clone());
-                Ok(SelectItem::QualifiedWildcard(
-                    table,
-                    WildcardAdditionalOptions {
-                        opt_except: except,
-                        ..plain()
-                    },
-                ))
+                Ok(SelectItem::QualifiedWildcard(table, WildcardAdditionalOptions { opt_except: except, ..plain() }))
             }
         }
     }
 }
 
 fn plain() -> WildcardAdditionalOptions {
-    WildcardAdditionalOptions {
-        wildcard_token: AttachedToken::empty(),
-        ..Default::default()
-    }
+    WildcardAdditionalOptions { wildcard_token: AttachedToken::empty(), ..Default::default() }
 }
 
 /// Writes out the joins of one table expression.
@@ -325,9 +272,7 @@ fn tables(table: &mut TableWithJoins) -> Result<Side, QueryError> {
             JoinConstraint::Using(names) => {
                 let names = names.iter().map(|name| match name.0.as_slice() {
                     [ObjectNamePart::Identifier(name)] => Ok(name.clone()),
-                    _ => Err(QueryError::Sql(format!(
-                        "USING takes columns without a table: {name}"
-                    ))),
+                    _ => Err(QueryError::Sql(format!("USING takes columns without a table: {name}"))),
                 });
                 let mut on: Option<Expr> = None;
                 for name in names.collect::<Result<Vec<_>, _>>()? {
@@ -347,13 +292,7 @@ fn tables(table: &mut TableWithJoins) -> Result<Side, QueryError> {
             }
             JoinConstraint::On(on) => {
                 let known = left.shared.iter().chain(&right.shared).cloned().collect();
-                let _ = VisitMut::visit(
-                    on,
-                    &mut Names {
-                        shared: known,
-                        depth: 0,
-                    },
-                );
+                let _ = VisitMut::visit(on, &mut Names { shared: known, depth: 0 });
             }
             JoinConstraint::None => {}
         }
@@ -365,10 +304,7 @@ fn tables(table: &mut TableWithJoins) -> Result<Side, QueryError> {
                     left = left.without(name);
                     right = right.without(name);
                 }
-                let columns = shared
-                    .iter()
-                    .map(|(name, _)| Columns::Shared(name.clone()))
-                    .collect();
+                let columns = shared.iter().map(|(name, _)| Columns::Shared(name.clone())).collect();
                 Side { columns, shared }.beside(left).beside(right)
             }
         };
@@ -377,11 +313,7 @@ fn tables(table: &mut TableWithJoins) -> Result<Side, QueryError> {
 }
 
 fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp {
-        left: Box::new(left),
-        op,
-        right: Box::new(right),
-    }
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
 fn coalesce(left: Expr, right: Expr) -> Expr {

@@ -8,9 +8,7 @@ use civicmesh_model::contract::Statistic;
 use datafusion::common::Result;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, Cast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{
-    Aggregate, AggregateUDF, Expr, ExprSchemable, GroupingSet, LogicalPlan, lit, when,
-};
+use datafusion::logical_expr::{Aggregate, AggregateUDF, Expr, ExprSchemable, GroupingSet, LogicalPlan, lit, when};
 
 use super::{Kind, Rewrite, Rows, refusal};
 use crate::product::Product;
@@ -19,42 +17,21 @@ use crate::state::{Merges, Says, state_function};
 impl Rewrite {
     /// An aggregate over rows: plain from here on.
     pub(super) fn aggregate(&self, aggregate: Aggregate, rows: Rows) -> Result<LogicalPlan> {
-        let groups = aggregate
-            .group_expr
-            .into_iter()
-            .map(|expr| self.group(&rows, expr))
-            .collect::<Result<_>>()?;
+        let groups = aggregate.group_expr.into_iter().map(|expr| self.group(&rows, expr)).collect::<Result<_>>()?;
         let names = NamePreserver::new_for_projection();
         let rewrite = |expr: Expr| {
             let name = names.save(&expr);
             Ok(name.restore(self.aggregate_expr(&rows, expr)?))
         };
-        let aggregates = aggregate
-            .aggr_expr
-            .into_iter()
-            .map(rewrite)
-            .collect::<Result<_>>()?;
-        Ok(LogicalPlan::Aggregate(Aggregate::try_new(
-            Arc::new(rows.plan),
-            groups,
-            aggregates,
-        )?))
+        let aggregates = aggregate.aggr_expr.into_iter().map(rewrite).collect::<Result<_>>()?;
+        Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(rows.plan), groups, aggregates)?))
     }
 
     fn group(&self, rows: &Rows, expr: Expr) -> Result<Expr> {
-        let keys = |exprs: Vec<Expr>| {
-            exprs
-                .into_iter()
-                .map(|expr| self.key(rows, expr))
-                .collect::<Result<Vec<_>>>()
-        };
+        let keys = |exprs: Vec<Expr>| exprs.into_iter().map(|expr| self.key(rows, expr)).collect::<Result<Vec<_>>>();
         Ok(match expr {
-            Expr::GroupingSet(GroupingSet::Rollup(exprs)) => {
-                Expr::GroupingSet(GroupingSet::Rollup(keys(exprs)?))
-            }
-            Expr::GroupingSet(GroupingSet::Cube(exprs)) => {
-                Expr::GroupingSet(GroupingSet::Cube(keys(exprs)?))
-            }
+            Expr::GroupingSet(GroupingSet::Rollup(exprs)) => Expr::GroupingSet(GroupingSet::Rollup(keys(exprs)?)),
+            Expr::GroupingSet(GroupingSet::Cube(exprs)) => Expr::GroupingSet(GroupingSet::Cube(keys(exprs)?)),
             Expr::GroupingSet(GroupingSet::GroupingSets(sets)) => {
                 let sets = sets.into_iter().map(keys).collect::<Result<_>>()?;
                 Expr::GroupingSet(GroupingSet::GroupingSets(sets))
@@ -82,53 +59,28 @@ impl Rewrite {
             _ => return Err(refusal::expression(&rows.product).into()),
         };
         let name = func.name();
-        let AggregateFunctionParams {
-            args,
-            distinct,
-            filter,
-            order_by,
-            null_treatment,
-        } = params;
+        let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = params;
         if name == "grouping" {
-            let args = args
-                .into_iter()
-                .map(|arg| self.key(rows, arg))
-                .collect::<Result<_>>()?;
+            let args = args.into_iter().map(|arg| self.key(rows, arg)).collect::<Result<_>>()?;
             return Ok(call(func, args, distinct, filter));
         }
-        let (Some(argument), 1, true, None) = (
-            args.first(),
-            args.len(),
-            order_by.is_empty(),
-            null_treatment,
-        ) else {
+        let (Some(argument), 1, true, None) = (args.first(), args.len(), order_by.is_empty(), null_treatment) else {
             return Err(refusal::aggregate_function(&rows.product, name).into());
         };
-        let filter = filter
-            .map(|filter| self.steady(rows, *filter).map(Box::new))
-            .transpose()?;
+        let filter = filter.map(|filter| self.steady(rows, *filter).map(Box::new)).transpose()?;
         let says = Says::of_sql(name);
         match (rows.bare(argument), says) {
             (Some(Kind::Measure(product, measure)), Some(says)) => {
                 if distinct && !matches!(says, Says::Min | Says::Max) {
-                    return Err(refusal::aggregate_function(
-                        product,
-                        &format!("{name}(DISTINCT …)"),
-                    )
-                    .into());
+                    return Err(refusal::aggregate_function(product, &format!("{name}(DISTINCT …)")).into());
                 }
                 let func = self.of_measure(product, *measure, says, name)?;
                 Ok(call(func, vec![argument.clone().unalias()], false, filter))
             }
-            (Some(Kind::Measure(product, _)), None) => {
-                Err(refusal::aggregate_function(product, name).into())
+            (Some(Kind::Measure(product, _)), None) => Err(refusal::aggregate_function(product, name).into()),
+            (Some(Kind::Time(_)), Some(Says::Count)) if !distinct => {
+                Ok(call(state_function(Says::Count, Merges::Weighted), vec![lit(1_i64), rows.weight()?], false, filter))
             }
-            (Some(Kind::Time(_)), Some(Says::Count)) if !distinct => Ok(call(
-                state_function(Says::Count, Merges::Weighted),
-                vec![lit(1_i64), rows.weight()?],
-                false,
-                filter,
-            )),
             _ => {
                 let argument = argument.clone();
                 self.of_steady(rows, func.clone(), says, argument, distinct, filter)
@@ -137,13 +89,7 @@ impl Rewrite {
     }
 
     /// The function over a measure's states, if its contract publishes what that needs.
-    fn of_measure(
-        &self,
-        product: &Arc<Product>,
-        measure: usize,
-        says: Says,
-        name: &str,
-    ) -> Result<Arc<AggregateUDF>> {
+    fn of_measure(&self, product: &Arc<Product>, measure: usize, says: Says, name: &str) -> Result<Arc<AggregateUDF>> {
         let declared = &product.contract.measures[measure];
         if declared.gauge && says == Says::Sum {
             return Err(refusal::gauge(product, declared).into());
@@ -153,10 +99,9 @@ impl Rewrite {
             Says::Sum | Says::Mean => &[Statistic::Sum],
             Says::Min => &[Statistic::Min],
             Says::Max => &[Statistic::Max],
-            Says::VarianceSample
-            | Says::VariancePopulation
-            | Says::DeviationSample
-            | Says::DeviationPopulation => &[Statistic::Sum, Statistic::SumSquares],
+            Says::VarianceSample | Says::VariancePopulation | Says::DeviationSample | Says::DeviationPopulation => {
+                &[Statistic::Sum, Statistic::SumSquares]
+            }
         };
         for need in needs {
             // a measure's count always leaves
@@ -165,12 +110,7 @@ impl Rewrite {
             }
             product.need(measure, *need);
         }
-        Ok(state_function(
-            says,
-            Merges::States {
-                decimals: declared.decimals,
-            },
-        ))
+        Ok(state_function(says, Merges::States { decimals: declared.decimals }))
     }
 
     /// An aggregate of what a cell shares.
@@ -198,49 +138,24 @@ impl Rewrite {
                     true => when(argument.is_not_null(), lit(1_i64)).end()?,
                     false => lit(1_i64),
                 };
-                Ok(call(
-                    state_function(says, Merges::Weighted),
-                    vec![one, rows.weight()?],
-                    false,
-                    filter,
-                ))
+                Ok(call(state_function(says, Merges::Weighted), vec![one, rows.weight()?], false, filter))
             }
             (_, Some(says), false) => {
                 use DataType::{Int8, Int16, Int32, Int64, Null, UInt8, UInt16, UInt32};
                 let kind = argument.get_type(rows.plan.schema())?;
-                if !matches!(
-                    kind,
-                    Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | Null
-                ) {
+                if !matches!(kind, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | Null) {
                     return Err(refusal::weighted(&rows.product, name).into());
                 }
                 let whole = Expr::Cast(Cast::new(Box::new(argument), Int64));
-                Ok(call(
-                    state_function(says, Merges::Weighted),
-                    vec![whole, rows.weight()?],
-                    false,
-                    filter,
-                ))
+                Ok(call(state_function(says, Merges::Weighted), vec![whole, rows.weight()?], false, filter))
             }
             _ => Err(refusal::aggregate_function(&rows.product, name).into()),
         }
     }
 }
 
-fn call(
-    func: Arc<AggregateUDF>,
-    args: Vec<Expr>,
-    distinct: bool,
-    filter: Option<Box<Expr>>,
-) -> Expr {
-    Expr::AggregateFunction(AggregateFunction::new_udf(
-        func,
-        args,
-        distinct,
-        filter,
-        Vec::new(),
-        None,
-    ))
+fn call(func: Arc<AggregateUDF>, args: Vec<Expr>, distinct: bool, filter: Option<Box<Expr>>) -> Expr {
+    Expr::AggregateFunction(AggregateFunction::new_udf(func, args, distinct, filter, Vec::new(), None))
 }
 
 /// A measure that the expression names.

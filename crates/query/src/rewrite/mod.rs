@@ -20,8 +20,7 @@ use datafusion::common::{Column, DFSchema, JoinType, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Distinct, Expr, Filter, Join, LogicalPlan, Projection, Subquery, SubqueryAlias, TableScan,
-    TableScanBuilder,
+    Distinct, Expr, Filter, Join, LogicalPlan, Projection, Subquery, SubqueryAlias, TableScan, TableScanBuilder,
 };
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
@@ -39,12 +38,7 @@ pub(crate) struct Rewriter {
 
 impl AnalyzerRule for Rewriter {
     fn analyze(&self, plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
-        Rewrite {
-            zone: self.zone,
-            now: self.now,
-            options: Arc::new(options.clone()),
-        }
-        .plain(plan)
+        Rewrite { zone: self.zone, now: self.now, options: Arc::new(options.clone()) }.plain(plan)
     }
 
     fn name(&self) -> &str {
@@ -90,9 +84,7 @@ enum Kind {
 impl Rows {
     fn of_product(scan: TableScan, product: Arc<Product>) -> Result<Self> {
         let source = provider_as_source(Arc::new(CellsTable(product.clone())));
-        let scan = TableScanBuilder::new(scan.table_name, source)
-            .with_filters(scan.filters)
-            .build()?;
+        let scan = TableScanBuilder::new(scan.table_name, source).with_filters(scan.filters).build()?;
         let last = product.cells_schema().fields().len() - 1;
         let kind = |column: usize| match (column, product.measure_at(column)) {
             (0, _) => Kind::Time(product.clone()),
@@ -100,11 +92,7 @@ impl Rows {
             _ if column == last => Kind::Weight,
             _ => Kind::Key,
         };
-        Ok(Self {
-            plan: LogicalPlan::TableScan(scan),
-            kinds: (0..=last).map(kind).collect(),
-            product,
-        })
+        Ok(Self { plan: LogicalPlan::TableScan(scan), kinds: (0..=last).map(kind).collect(), product })
     }
 
     fn kind(&self, column: &Column) -> Result<&Kind> {
@@ -121,14 +109,9 @@ impl Rows {
     }
 
     fn weight(&self) -> Result<Expr> {
-        let weight = self
-            .kinds
-            .iter()
-            .position(|kind| matches!(kind, Kind::Weight));
+        let weight = self.kinds.iter().position(|kind| matches!(kind, Kind::Weight));
         let weight = weight.ok_or(QueryError::Internal("rows without a weight"))?;
-        Ok(Expr::Column(Column::from(
-            self.plan.schema().qualified_field(weight),
-        )))
+        Ok(Expr::Column(Column::from(self.plan.schema().qualified_field(weight))))
     }
 }
 
@@ -137,9 +120,7 @@ impl Rewrite {
     fn plain(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         match self.rewrite(plan)? {
             Shape::Plain(plan) => Ok(plan),
-            Shape::Rows(rows) => {
-                Err(refusal::raw_rows(&rows, "the question asks for raw rows").into())
-            }
+            Shape::Rows(rows) => Err(refusal::raw_rows(&rows, "the question asks for raw rows").into()),
         }
     }
 
@@ -147,11 +128,7 @@ impl Rewrite {
         if let LogicalPlan::TableScan(scan) = plan {
             return self.scan(scan);
         }
-        let inputs = plan
-            .inputs()
-            .into_iter()
-            .cloned()
-            .map(|input| self.rewrite(input));
+        let inputs = plan.inputs().into_iter().cloned().map(|input| self.rewrite(input));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         if inputs.iter().all(|input| matches!(input, Shape::Plain(_))) {
             return self.above(plan, inputs).map(Shape::Plain);
@@ -177,18 +154,12 @@ impl Rewrite {
             (LogicalPlan::Distinct(Distinct::All(_)), Some(Shape::Rows(rows)), None) => {
                 self.distinct(rows).map(Shape::Plain)
             }
-            (LogicalPlan::Join(join), Some(left), Some(right)) => {
-                self.join(join, left, right).map(Shape::Rows)
-            }
+            (LogicalPlan::Join(join), Some(left), Some(right)) => self.join(join, left, right).map(Shape::Rows),
             (plan, first, second) => {
-                let rows = [first, second]
-                    .into_iter()
-                    .flatten()
-                    .chain(inputs)
-                    .find_map(|shape| match shape {
-                        Shape::Rows(rows) => Some(rows),
-                        Shape::Plain(_) => None,
-                    });
+                let rows = [first, second].into_iter().flatten().chain(inputs).find_map(|shape| match shape {
+                    Shape::Rows(rows) => Some(rows),
+                    Shape::Plain(_) => None,
+                });
                 let rows = rows.ok_or(QueryError::Internal("a plan lost its rows"))?;
                 Err(refusal::node(&plan, &rows).into())
             }
@@ -208,9 +179,7 @@ impl Rewrite {
         let mut inputs = inputs.into_iter();
         let next = |_| match inputs.next() {
             Some(Shape::Plain(input)) => Ok(Transformed::yes(input)),
-            _ => {
-                Err(QueryError::Internal("a plan has another number of inputs than it says").into())
-            }
+            _ => Err(QueryError::Internal("a plan has another number of inputs than it says").into()),
         };
         let plan = plan.map_children(next)?.data;
         let schema = merge_schema(&plan.inputs());
@@ -228,23 +197,12 @@ impl Rewrite {
         let rewrite = |subquery: Subquery| -> Result<Subquery> {
             let retype = |expr: Expr| expr.transform_up(|expr| Ok(retype(expr, outer)));
             let plan = self.plain(Arc::unwrap_or_clone(subquery.subquery))?;
-            let plan = plan
-                .transform_down_with_subqueries(|plan| plan.map_expressions(retype))?
-                .data;
-            let columns = subquery
-                .outer_ref_columns
-                .into_iter()
-                .map(|column| retype(column).map(|column| column.data));
-            Ok(Subquery {
-                subquery: Arc::new(plan),
-                outer_ref_columns: columns.collect::<Result<_>>()?,
-                ..subquery
-            })
+            let plan = plan.transform_down_with_subqueries(|plan| plan.map_expressions(retype))?.data;
+            let columns = subquery.outer_ref_columns.into_iter().map(|column| retype(column).map(|column| column.data));
+            Ok(Subquery { subquery: Arc::new(plan), outer_ref_columns: columns.collect::<Result<_>>()?, ..subquery })
         };
         Ok(match expr {
-            Expr::ScalarSubquery(subquery) => {
-                Transformed::yes(Expr::ScalarSubquery(rewrite(subquery)?))
-            }
+            Expr::ScalarSubquery(subquery) => Transformed::yes(Expr::ScalarSubquery(rewrite(subquery)?)),
             Expr::InSubquery(mut test) => {
                 test.subquery = rewrite(test.subquery)?;
                 Transformed::yes(Expr::InSubquery(test))
@@ -278,11 +236,7 @@ impl Rewrite {
         exprs.push(rows.weight()?);
         kinds.push(Kind::Weight);
         let projection = Projection::try_new(exprs, Arc::new(rows.plan))?;
-        Ok(Rows {
-            plan: LogicalPlan::Projection(projection),
-            kinds,
-            product: rows.product,
-        })
+        Ok(Rows { plan: LogicalPlan::Projection(projection), kinds, product: rows.product })
     }
 
     /// DISTINCT over what cells share: how many observations there are does not matter.
@@ -290,9 +244,7 @@ impl Rewrite {
         let mut exprs = Vec::with_capacity(rows.kinds.len() - 1);
         for (column, kind) in rows.kinds.iter().enumerate() {
             match kind {
-                Kind::Key => exprs.push(Expr::Column(Column::from(
-                    rows.plan.schema().qualified_field(column),
-                ))),
+                Kind::Key => exprs.push(Expr::Column(Column::from(rows.plan.schema().qualified_field(column)))),
                 Kind::Weight => {}
                 Kind::Time(product) => return Err(refusal::instant(product).into()),
                 Kind::Measure(product, measure) => {
@@ -301,9 +253,7 @@ impl Rewrite {
             }
         }
         let projection = Projection::try_new(exprs, Arc::new(rows.plan))?;
-        Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(
-            LogicalPlan::Projection(projection),
-        ))))
+        Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(LogicalPlan::Projection(projection)))))
     }
 
     /// A join of rows with something plain that keeps every row's matches: as each observation would be matched, so
@@ -318,19 +268,9 @@ impl Rewrite {
             }
             _ => return Err(QueryError::Internal("a plan lost its rows").into()),
         };
-        let (left, right) = if rows_left {
-            (rows.plan, plain)
-        } else {
-            (plain, rows.plan)
-        };
+        let (left, right) = if rows_left { (rows.plan, plain) } else { (plain, rows.plan) };
         let (left, right) = (Arc::new(left), Arc::new(right));
-        let keys = std::iter::repeat_n(
-            Kind::Key,
-            if rows_left { &right } else { &left }
-                .schema()
-                .fields()
-                .len(),
-        );
+        let keys = std::iter::repeat_n(Kind::Key, if rows_left { &right } else { &left }.schema().fields().len());
         let both: Vec<Kind> = match rows_left {
             true => rows.kinds.iter().cloned().chain(keys).collect(),
             false => keys.chain(rows.kinds.iter().cloned()).collect(),
@@ -346,24 +286,13 @@ impl Rewrite {
             join.null_equality,
             false,
         )?;
-        let sides = Rows {
-            plan: LogicalPlan::Join(sides),
-            kinds: both,
-            product: rows.product,
-        };
+        let sides = Rows { plan: LogicalPlan::Join(sides), kinds: both, product: rows.product };
         if steady::refers_to(if rows_left { &right } else { &left }, &sides)? {
             return Err(refusal::correlated(&sides.product).into());
         }
         let steady = |(left, right)| Ok((self.steady(&sides, left)?, self.steady(&sides, right)?));
-        let on = join
-            .on
-            .into_iter()
-            .map(steady)
-            .collect::<Result<Vec<_>>>()?;
-        let filter = join
-            .filter
-            .map(|filter| self.steady(&sides, filter))
-            .transpose()?;
+        let on = join.on.into_iter().map(steady).collect::<Result<Vec<_>>>()?;
+        let filter = join.filter.map(|filter| self.steady(&sides, filter)).transpose()?;
         let kinds = match (join.join_type, rows_left) {
             (Inner | Left, true) | (Inner | Right, false) => sides.kinds,
             (LeftSemi | LeftAnti, true) | (RightSemi | RightAnti, false) => rows.kinds,
@@ -379,11 +308,7 @@ impl Rewrite {
             join.null_equality,
             join.null_aware,
         )?;
-        Ok(Rows {
-            plan: LogicalPlan::Join(plan),
-            kinds,
-            product: sides.product,
-        })
+        Ok(Rows { plan: LogicalPlan::Join(plan), kinds, product: sides.product })
     }
 }
 
@@ -393,9 +318,9 @@ fn retype(expr: Expr, outer: &DFSchema) -> Transformed<Expr> {
         return Transformed::no(expr);
     };
     match outer.maybe_index_of_column(&column) {
-        Some(index) if outer.field(index) != &field => Transformed::yes(
-            Expr::OuterReferenceColumn(outer.field(index).clone(), column),
-        ),
+        Some(index) if outer.field(index) != &field => {
+            Transformed::yes(Expr::OuterReferenceColumn(outer.field(index).clone(), column))
+        }
         _ => Transformed::no(Expr::OuterReferenceColumn(field, column)),
     }
 }

@@ -11,11 +11,7 @@ use crate::error::{QueryError, RefusalCode};
 use crate::product::Product;
 
 fn refused(code: RefusalCode, message: String, instead: String) -> QueryError {
-    QueryError::Refused {
-        code,
-        message,
-        instead,
-    }
+    QueryError::Refused { code, message, instead }
 }
 
 /// A node above rows that would need the rows themselves.
@@ -26,14 +22,8 @@ pub(super) fn node(plan: &LogicalPlan, rows: &Rows) -> QueryError {
         LogicalPlan::Window(_) => "a window function",
         LogicalPlan::Distinct(_) => "DISTINCT ON",
         LogicalPlan::Union(_) => {
-            let instead =
-                "aggregate each product in a WITH query of its own, and put the results together"
-                    .to_owned();
-            return refused(
-                RefusalCode::Join,
-                "UNION would need raw rows".to_owned(),
-                instead,
-            );
+            let instead = "aggregate each product in a WITH query of its own, and put the results together".to_owned();
+            return refused(RefusalCode::Join, "UNION would need raw rows".to_owned(), instead);
         }
         _ => "this part of the question",
     };
@@ -64,45 +54,29 @@ pub(super) fn join_of_rows(left: &Product, right: &Product) -> QueryError {
 
 /// A join that would keep more than the product's rows and their matches.
 pub(super) fn outer_join(product: &Product) -> QueryError {
-    let message = format!(
-        "this kind of join with {} before it is aggregated would make rows that nobody observed",
-        product.id()
-    );
-    let instead = format!(
-        "aggregate first, join then: WITH a AS ({}) SELECT * FROM a FULL JOIN …",
-        product.some_question()
-    );
+    let message =
+        format!("this kind of join with {} before it is aggregated would make rows that nobody observed", product.id());
+    let instead =
+        format!("aggregate first, join then: WITH a AS ({}) SELECT * FROM a FULL JOIN …", product.some_question());
     refused(RefusalCode::Join, message, instead)
 }
 
 /// A subquery that would be asked again for every row.
 pub(super) fn correlated(product: &Product) -> QueryError {
-    let message = format!(
-        "a subquery that refers to the rows of {} would be asked for every raw row",
-        product.id()
-    );
-    let instead = format!(
-        "aggregate first, in a WITH query: {}",
-        product.some_question()
-    );
+    let message = format!("a subquery that refers to the rows of {} would be asked for every raw row", product.id());
+    let instead = format!("aggregate first, in a WITH query: {}", product.some_question());
     refused(RefusalCode::RawRows, message, instead)
 }
 
 /// Something in an expression that is in no list of ours.
 pub(super) fn expression(product: &Product) -> QueryError {
-    let message = format!(
-        "this expression over the rows of {} cannot be computed from aggregates",
-        product.id()
-    );
+    let message = format!("this expression over the rows of {} cannot be computed from aggregates", product.id());
     refused(RefusalCode::Function, message, product.some_question())
 }
 
 /// A function whose value may differ from row to row.
 pub(super) fn function(product: &Product, name: &str) -> QueryError {
-    let message = format!(
-        "{name} would have another value for every raw row of {}",
-        product.id()
-    );
+    let message = format!("{name} would have another value for every raw row of {}", product.id());
     refused(RefusalCode::Function, message, product.some_question())
 }
 
@@ -113,10 +87,7 @@ pub(super) fn measure(product: &Product, measure: usize) -> QueryError {
         "{name} differs from row to row within a cell of {}, so that only an aggregate of it can be asked for: no filter, group or expression over it",
         product.id()
     );
-    let instead = format!(
-        "{}, or compute with the aggregates: 2 * avg({name})",
-        product.some_question()
-    );
+    let instead = format!("{}, or compute with the aggregates: 2 * avg({name})", product.some_question());
     refused(RefusalCode::MeasureFilter, message, instead)
 }
 
@@ -142,11 +113,7 @@ pub(super) fn group_by_measure(product: &Product, measure: usize) -> QueryError 
 
 /// A statistic that the contract does not publish.
 pub(super) fn statistic(product: &Product, measure: &Measure, function: &str) -> QueryError {
-    let published: Vec<&str> = measure
-        .publish
-        .iter()
-        .map(|statistic| statistic.as_str())
-        .collect();
+    let published: Vec<&str> = measure.publish.iter().map(|statistic| statistic.as_str()).collect();
     let message = format!(
         "{function}({}) is not released: the contract of {} publishes {} of it",
         measure.name,
@@ -158,10 +125,7 @@ pub(super) fn statistic(product: &Product, measure: &Measure, function: &str) ->
 }
 
 fn best_function(measure: &Measure) -> &'static str {
-    match (
-        measure.publishes(Statistic::Sum),
-        measure.publishes(Statistic::SumSquares),
-    ) {
+    match (measure.publishes(Statistic::Sum), measure.publishes(Statistic::SumSquares)) {
         (true, true) => "avg or stddev",
         (true, false) => "avg",
         _ => "count",
@@ -171,19 +135,13 @@ fn best_function(measure: &Measure) -> &'static str {
 /// A sum over a level.
 pub(super) fn gauge(product: &Product, measure: &Measure) -> QueryError {
     let name = &measure.name;
-    let message = format!(
-        "{name} of {} is a level, whose sum over time means nothing",
-        product.id()
-    );
+    let message = format!("{name} of {} is a level, whose sum over time means nothing", product.id());
     refused(RefusalCode::Gauge, message, format!("avg({name})"))
 }
 
 /// An aggregate function that cannot be computed from cells.
 pub(super) fn aggregate_function(product: &Product, name: &str) -> QueryError {
-    let message = format!(
-        "{name} over {} cannot be computed from aggregates",
-        product.id()
-    );
+    let message = format!("{name} over {} cannot be computed from aggregates", product.id());
     let instead = format!(
         "count, sum, avg, min, max, stddev or var of a measure, as far as its contract publishes them; {}",
         product.some_question()
@@ -193,10 +151,7 @@ pub(super) fn aggregate_function(product: &Product, name: &str) -> QueryError {
 
 /// A sum or mean of something that is no whole number.
 pub(super) fn weighted(product: &Product, name: &str) -> QueryError {
-    let message = format!(
-        "{name} over the rows of {} is exact for measures and whole numbers only",
-        product.id()
-    );
+    let message = format!("{name} over the rows of {} is exact for measures and whole numbers only", product.id());
     let instead = "count whole numbers and compute with the result: 0.5 * count(*)".to_owned();
     refused(RefusalCode::Function, message, instead)
 }
@@ -204,14 +159,8 @@ pub(super) fn weighted(product: &Product, name: &str) -> QueryError {
 /// The instant of an observation.
 pub(super) fn instant(product: &Product) -> QueryError {
     let (time, grain) = (product.time(), product.grain());
-    let message = format!(
-        "the {time} of {} is known by windows of {grain} only",
-        product.id()
-    );
-    let instead = format!(
-        "{}, or bounds {time} >= … AND {time} < … on window edges",
-        product.by_grain()
-    );
+    let message = format!("the {time} of {} is known by windows of {grain} only", product.id());
+    let instead = format!("{}, or bounds {time} >= … AND {time} < … on window edges", product.by_grain());
     refused(RefusalCode::Grain, message, instead)
 }
 
@@ -232,20 +181,14 @@ pub(super) fn function_of_time(product: &Product, name: &str) -> QueryError {
         "{name} of {time} cannot be told from windows of {}; date_trunc, extract, CAST({time} AS DATE) and date_bin can",
         product.grain()
     );
-    let instead = format!(
-        "{name}({}), or a question by {}",
-        product.by_grain(),
-        product.by_grain()
-    );
+    let instead = format!("{name}({}), or a question by {}", product.by_grain(), product.by_grain());
     refused(RefusalCode::Grain, message, instead)
 }
 
 /// A bin of a day or more.
 pub(super) fn bin_of_days(product: &Product) -> QueryError {
     let time = product.time();
-    let message =
-        "date_bin counts days in UTC, not the city's; it takes a constant interval under a day"
-            .to_owned();
+    let message = "date_bin counts days in UTC, not the city's; it takes a constant interval under a day".to_owned();
     let instead = match Unit::finest(product.grain()) {
         Unit::Week | Unit::Month => product.by_grain(),
         _ => format!("date_trunc('day', {time}), or 'week', 'month'"),
@@ -255,32 +198,16 @@ pub(super) fn bin_of_days(product: &Product) -> QueryError {
 
 /// Bins whose edges are no window edges.
 pub(super) fn bin_cuts(product: &Product) -> QueryError {
-    let message = format!(
-        "these bins would cut the windows of {} of {}",
-        product.grain(),
-        product.id()
-    );
+    let message = format!("these bins would cut the windows of {} of {}", product.grain(), product.id());
     refused(RefusalCode::Grain, message, product.by_grain())
 }
 
 /// A bound that is not the same for every row.
 pub(super) fn bound_not_constant(product: &Product) -> QueryError {
     let time = product.time();
-    let message = format!(
-        "{time} of {} can be compared with constants only",
-        product.id()
-    );
-    let start = said(
-        product.zone(),
-        product
-            .zone()
-            .start_of_local(product.contract.coverage.start),
-    );
-    refused(
-        RefusalCode::WindowCut,
-        message,
-        format!("{time} >= '{start}', or compare {}", product.by_grain()),
-    )
+    let message = format!("{time} of {} can be compared with constants only", product.id());
+    let start = said(product.zone(), product.zone().start_of_local(product.contract.coverage.start));
+    refused(RefusalCode::WindowCut, message, format!("{time} >= '{start}', or compare {}", product.by_grain()))
 }
 
 /// A constant that names no instant.
@@ -299,21 +226,10 @@ pub(super) fn no_instant(product: &Product, value: &ScalarValue) -> QueryError {
 /// A bound within a window.
 pub(super) fn window_cut(product: &Product, op: Operator, at: UtcMicros) -> QueryError {
     let (time, zone, calendar) = (product.time(), product.zone(), &product.calendar);
-    let message = format!(
-        "the bound {time} {op} '{}' cuts a window of {} of {}",
-        said(zone, at),
-        product.grain(),
-        product.id()
-    );
-    let (down, up) = (
-        said(zone, calendar.align_down(at)),
-        said(zone, calendar.align_up(at)),
-    );
-    refused(
-        RefusalCode::WindowCut,
-        message,
-        format!("{time} {op} '{down}' or {time} {op} '{up}'"),
-    )
+    let message =
+        format!("the bound {time} {op} '{}' cuts a window of {} of {}", said(zone, at), product.grain(), product.id());
+    let (down, up) = (said(zone, calendar.align_down(at)), said(zone, calendar.align_up(at)));
+    refused(RefusalCode::WindowCut, message, format!("{time} {op} '{down}' or {time} {op} '{up}'"))
 }
 
 /// A comparison that takes one instant of a window or leaves one out.
@@ -329,14 +245,10 @@ pub(super) fn instant_cut(product: &Product, op: Operator, at: UtcMicros) -> Que
     let (start, end) = (said(zone, window.start), said(zone, window.end));
     let instead = match op {
         Operator::Lt | Operator::LtEq => {
-            format!(
-                "{time} < '{start}', or {time} < '{end}' to take in the window that starts at {start}"
-            )
+            format!("{time} < '{start}', or {time} < '{end}' to take in the window that starts at {start}")
         }
         Operator::Gt | Operator::GtEq => {
-            format!(
-                "{time} >= '{start}', or {time} >= '{end}' to leave out the window that starts at {start}"
-            )
+            format!("{time} >= '{start}', or {time} >= '{end}' to leave out the window that starts at {start}")
         }
         Operator::NotEq | Operator::IsDistinctFrom => {
             format!("({time} < '{start}' OR {time} >= '{end}')")
@@ -347,12 +259,7 @@ pub(super) fn instant_cut(product: &Product, op: Operator, at: UtcMicros) -> Que
 }
 
 /// BETWEEN on a time.
-pub(super) fn between(
-    product: &Product,
-    negated: bool,
-    low: UtcMicros,
-    high: UtcMicros,
-) -> QueryError {
+pub(super) fn between(product: &Product, negated: bool, low: UtcMicros, high: UtcMicros) -> QueryError {
     let (time, zone, calendar) = (product.time(), product.zone(), &product.calendar);
     let not = if negated { "NOT " } else { "" };
     let message = format!(

@@ -7,9 +7,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{
-    BinaryExpr, Expr, LogicalPlan, Operator, Subquery, Volatility, lit,
-};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Subquery, Volatility, lit};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use super::{Kind, Rewrite, Rows, refusal};
@@ -27,18 +25,14 @@ impl Rewrite {
                 Kind::Time(product) => Err(refusal::instant(product).into()),
                 Kind::Measure(product, measure) => Err(refusal::measure(product, *measure).into()),
             },
-            Expr::ScalarFunction(call)
-                if call.func.signature().volatility == Volatility::Volatile =>
-            {
+            Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Volatile => {
                 Err(refusal::function(&rows.product, call.func.name()).into())
             }
             Expr::ScalarSubquery(subquery) => self.steady_subquery(rows, subquery, &expr),
             Expr::Exists(test) => self.steady_subquery(rows, &test.subquery, &expr),
             Expr::InSubquery(test) => {
                 let subquery = test.subquery.clone();
-                let expr = expr
-                    .map_children(|child| Ok(Transformed::yes(self.steady(rows, child)?)))?
-                    .data;
+                let expr = expr.map_children(|child| Ok(Transformed::yes(self.steady(rows, child)?)))?.data;
                 self.steady_subquery(rows, &subquery, &expr)
             }
             Expr::Literal(..)
@@ -62,9 +56,9 @@ impl Rewrite {
             | Expr::Cast(_)
             | Expr::TryCast(_)
             | Expr::InList(_)
-            | Expr::ScalarFunction(_) => Ok(expr
-                .map_children(|child| Ok(Transformed::yes(self.steady(rows, child)?)))?
-                .data),
+            | Expr::ScalarFunction(_) => {
+                Ok(expr.map_children(|child| Ok(Transformed::yes(self.steady(rows, child)?)))?.data)
+            }
             _ => Err(refusal::expression(&rows.product).into()),
         }
     }
@@ -79,9 +73,7 @@ impl Rewrite {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => {
                 match (product(left), product(right)) {
                     (Some(product), None) => self.bound(&product, left, *op, right).map(Some),
-                    (None, Some(product)) => self
-                        .bound(&product, right, op.swap().unwrap_or(*op), left)
-                        .map(Some),
+                    (None, Some(product)) => self.bound(&product, right, op.swap().unwrap_or(*op), left).map(Some),
                     _ => Ok(None),
                 }
             }
@@ -92,12 +84,8 @@ impl Rewrite {
             Expr::IsNull(inner) if product(inner).is_some() => Ok(Some(lit(false))),
             Expr::IsNotNull(inner) if product(inner).is_some() => Ok(Some(lit(true))),
             Expr::Cast(cast) => match (product(&cast.expr), cast.field.data_type()) {
-                (Some(product), DataType::Date32) if Unit::Day.holds(product.grain()) => {
-                    Ok(Some(expr.clone()))
-                }
-                (Some(product), DataType::Date32) => {
-                    Err(refusal::finer_than_grain(&product, "a day").into())
-                }
+                (Some(product), DataType::Date32) if Unit::Day.holds(product.grain()) => Ok(Some(expr.clone())),
+                (Some(product), DataType::Date32) => Err(refusal::finer_than_grain(&product, "a day").into()),
                 _ => Ok(None),
             },
             Expr::ScalarFunction(call) => match call.args.iter().find_map(product) {
@@ -151,9 +139,7 @@ impl Rewrite {
     pub(super) fn constant_text(&self, expr: &Expr) -> Result<Option<String>> {
         Ok(match self.constant(expr)? {
             Some(
-                ScalarValue::Utf8(Some(text))
-                | ScalarValue::Utf8View(Some(text))
-                | ScalarValue::LargeUtf8(Some(text)),
+                ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)),
             ) => Some(text.to_lowercase()),
             _ => None,
         })
@@ -162,10 +148,7 @@ impl Rewrite {
 
 fn is_comparison(op: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
-    matches!(
-        op,
-        Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom
-    )
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
 /// Whether something within the plan refers to a column of the rows outside of it.
@@ -179,11 +162,7 @@ pub(super) fn refers_to(plan: &LogicalPlan, rows: &Rows) -> Result<bool> {
     plan.apply_with_subqueries(|plan| {
         plan.apply_expressions(|expr| {
             found |= expr.exists(names_row)?;
-            Ok(if found {
-                TreeNodeRecursion::Stop
-            } else {
-                TreeNodeRecursion::Continue
-            })
+            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
         })
     })?;
     Ok(found)

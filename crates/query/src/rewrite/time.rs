@@ -22,31 +22,19 @@ const BINS_MAX: usize = 1_000_000;
 
 impl Rewrite {
     /// `time op other`: allowed where `other` is a constant window edge and `op` is `>=` or `<`.
-    pub(super) fn bound(
-        &self,
-        product: &Product,
-        time: &Expr,
-        op: Operator,
-        other: &Expr,
-    ) -> Result<Expr> {
+    pub(super) fn bound(&self, product: &Product, time: &Expr, op: Operator, other: &Expr) -> Result<Expr> {
         let Some(value) = self.constant(other)? else {
             return Err(refusal::bound_not_constant(product).into());
         };
-        if value.is_null() && !matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
-        {
+        if value.is_null() && !matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom) {
             return Ok(Expr::Literal(ScalarValue::Boolean(None), None));
         }
         let at = self.instant(product, &value)?;
         match op {
             Operator::GtEq | Operator::Lt if product.calendar.is_edge(at) => {
-                let at =
-                    ScalarValue::TimestampMicrosecond(Some(at.0), Some(self.zone.name().into()));
+                let at = ScalarValue::TimestampMicrosecond(Some(at.0), Some(self.zone.name().into()));
                 let time = Box::new(time.clone().unalias());
-                Ok(Expr::BinaryExpr(BinaryExpr::new(
-                    time,
-                    op,
-                    Box::new(Expr::Literal(at, None)),
-                )))
+                Ok(Expr::BinaryExpr(BinaryExpr::new(time, op, Box::new(Expr::Literal(at, None)))))
             }
             Operator::GtEq | Operator::Lt => Err(refusal::window_cut(product, op, at).into()),
             _ => Err(refusal::instant_cut(product, op, at).into()),
@@ -55,8 +43,7 @@ impl Rewrite {
 
     /// BETWEEN takes its upper bound in, and so cuts the first instant off the window that starts there.
     pub(super) fn between(&self, product: &Product, between: &Between) -> Result<Expr> {
-        let (Some(low), Some(high)) = (self.constant(&between.low)?, self.constant(&between.high)?)
-        else {
+        let (Some(low), Some(high)) = (self.constant(&between.low)?, self.constant(&between.high)?) else {
             return Err(refusal::bound_not_constant(product).into());
         };
         let (low, high) = (self.instant(product, &low)?, self.instant(product, &high)?);
@@ -66,28 +53,22 @@ impl Rewrite {
     /// The instant that a constant compared with a time means. A date means its first instant in the city.
     fn instant(&self, product: &Product, value: &ScalarValue) -> Result<UtcMicros> {
         let day = |days: i64| {
-            let date = i32::try_from(days)
-                .ok()
-                .and_then(NaiveDate::from_epoch_days);
+            let date = i32::try_from(days).ok().and_then(NaiveDate::from_epoch_days);
             date.map(|date| self.zone.start_of_day(date))
         };
         let at = match value {
             ScalarValue::Date32(Some(days)) => day((*days).into()),
             ScalarValue::Date64(Some(ms)) if ms % DAY_MS == 0 => day(ms / DAY_MS),
-            ScalarValue::Utf8(Some(text))
-            | ScalarValue::Utf8View(Some(text))
-            | ScalarValue::LargeUtf8(Some(text)) => {
+            ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
                 match NaiveDate::parse_from_str(text.trim(), "%Y-%m-%d") {
                     Ok(date) => Some(self.zone.start_of_day(date)),
                     // Arrow wants seconds
-                    Err(_) => self
-                        .cast_to_instant(value)
-                        .or_else(|| self.cast_to_instant(&format!("{text}:00").into())),
+                    Err(_) => {
+                        self.cast_to_instant(value).or_else(|| self.cast_to_instant(&format!("{text}:00").into()))
+                    }
                 }
             }
-            value if matches!(value.data_type(), DataType::Timestamp(..)) => {
-                self.cast_to_instant(value)
-            }
+            value if matches!(value.data_type(), DataType::Timestamp(..)) => self.cast_to_instant(value),
             _ => None,
         };
         at.ok_or_else(|| refusal::no_instant(product, value).into())
@@ -110,10 +91,7 @@ impl Rewrite {
     pub(super) fn time_function(&self, product: &Product, call: &ScalarFunction) -> Result<Expr> {
         let unit = |text: Option<&str>, of: fn(&str) -> Option<Unit>| match text.and_then(of) {
             Some(unit) if unit.holds(product.grain()) => Ok(unit),
-            _ => Err(refusal::finer_than_grain(
-                product,
-                text.unwrap_or("a unit that is not written out"),
-            )),
+            _ => Err(refusal::finer_than_grain(product, text.unwrap_or("a unit that is not written out"))),
         };
         match (call.func.name(), call.args.as_slice()) {
             ("date_trunc", [name, time]) => {
@@ -123,16 +101,11 @@ impl Rewrite {
             }
             ("date_part", [name, _]) => {
                 let name = self.constant_text(name)?;
-                unit(
-                    name.as_deref().map(|name| name.trim_matches(['\'', '"'])),
-                    Unit::of_field,
-                )?;
+                unit(name.as_deref().map(|name| name.trim_matches(['\'', '"'])), Unit::of_field)?;
                 Ok(Expr::ScalarFunction(call.clone()))
             }
             ("date_bin", [stride, time]) => self.bins(product, call, stride, time, None),
-            ("date_bin", [stride, time, origin]) => {
-                self.bins(product, call, stride, time, Some(origin))
-            }
+            ("date_bin", [stride, time, origin]) => self.bins(product, call, stride, time, Some(origin)),
             (name, _) => Err(refusal::function_of_time(product, name).into()),
         }
     }
@@ -161,22 +134,14 @@ impl Rewrite {
         let mut args = vec![stride.clone(), time.clone().unalias()];
         if origin.is_some() {
             let ns = origin_at.0.checked_mul(1_000);
-            args.push(Expr::Literal(
-                ScalarValue::TimestampNanosecond(ns, Some(self.zone.name().into())),
-                None,
-            ));
+            args.push(Expr::Literal(ScalarValue::TimestampNanosecond(ns, Some(self.zone.name().into())), None));
         }
-        Ok(Expr::ScalarFunction(ScalarFunction::new_udf(
-            Arc::clone(&call.func),
-            args,
-        )))
+        Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&call.func), args)))
     }
 
     fn stride_us(&self, stride: &Expr) -> Result<Option<i64>> {
         let interval = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
-        let stride = self
-            .constant(stride)?
-            .and_then(|stride| stride.cast_to(&interval).ok());
+        let stride = self.constant(stride)?.and_then(|stride| stride.cast_to(&interval).ok());
         Ok(match stride {
             Some(ScalarValue::IntervalMonthDayNano(Some(stride)))
                 if stride.months == 0 && stride.days == 0 && stride.nanoseconds % 1_000 == 0 =>
@@ -191,25 +156,17 @@ impl Rewrite {
     fn bins_keep_windows(&self, product: &Product, stride_us: i64, origin: UtcMicros) -> bool {
         let coverage = &product.contract.coverage;
         let from = self.zone.start_of_local(coverage.start);
-        let until = coverage
-            .end
-            .map_or(self.now, |end| self.zone.start_of_local(end))
-            .max(UtcMicros(from.0 + DAY_US));
+        let until = coverage.end.map_or(self.now, |end| self.zone.start_of_local(end)).max(UtcMicros(from.0 + DAY_US));
         // Windows that follow the clock have their edges where their phase says until the offset from UTC changes,
         // which it does not twice a day: one bin a day tells. Civil windows are looked at one by one.
         let step = match product.grain() {
-            Grain::Minutes(n) if stride_us % (i64::from(n) * 60_000_000) == 0 => {
-                stride_us * (DAY_US / stride_us)
-            }
+            Grain::Minutes(n) if stride_us % (i64::from(n) * 60_000_000) == 0 => stride_us * (DAY_US / stride_us),
             Grain::Hours(1) if stride_us % 3_600_000_000 == 0 => stride_us * (DAY_US / stride_us),
             Grain::Hours(n) if n > 1 => stride_us,
             _ => return false,
         };
         let first = from.0 + (origin.0 - from.0).rem_euclid(stride_us);
         let mut bins = (first..until.0).step_by(usize::try_from(step).unwrap_or(usize::MAX));
-        bins.by_ref()
-            .take(BINS_MAX)
-            .all(|bin| product.calendar.is_edge(UtcMicros(bin)))
-            && bins.next().is_none()
+        bins.by_ref().take(BINS_MAX).all(|bin| product.calendar.is_edge(UtcMicros(bin))) && bins.next().is_none()
     }
 }

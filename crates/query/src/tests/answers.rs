@@ -5,13 +5,8 @@ use super::fixture::{Node, Table, World, contract, row};
 /// New York: trips by borough (threshold), visits, riders, weather (open), all by day.
 pub(super) fn new_york() -> World {
     let day = "grain: 1 day, start: 2020-03-01, end: 2020-04-01";
-    let taxi = contract(
-        "traffic.taxi",
-        &["borough"],
-        day,
-        &[("speed", "unit: mi/h, decimals: 2, min: 1, max: 80")],
-        Some(10),
-    );
+    let taxi =
+        contract("traffic.taxi", &["borough"], day, &[("speed", "unit: mi/h, decimals: 2, min: 1, max: 80")], Some(10));
     let mut trips = Vec::new();
     // Manhattan has 12 trips a day, Queens 10 on even days and 3 on odd ones
     for day in 1..=31_i64 {
@@ -23,50 +18,26 @@ pub(super) fn new_york() -> World {
             ));
         }
         for trip in 0..(if day % 2 == 0 { 10 } else { 3 }) {
-            trips.push(row(
-                &format!("2020-03-{day:02}T{:02}:45:00Z", 12 + trip),
-                &["Queens"],
-                &[Some(2_000 + day)],
-            ));
+            trips.push(row(&format!("2020-03-{day:02}T{:02}:45:00Z", 12 + trip), &["Queens"], &[Some(2_000 + day)]));
         }
     }
-    let riders = contract(
-        "transit.ridership",
-        &[],
-        day,
-        &[("subway_riders", "unit: \"1\"")],
-        None,
-    );
-    let visits = contract(
-        "health.emergency",
-        &["borough"],
-        day,
-        &[("visits", "unit: \"1\"")],
-        None,
-    );
+    let riders = contract("transit.ridership", &[], day, &[("subway_riders", "unit: \"1\"")], None);
+    let visits = contract("health.emergency", &["borough"], day, &[("visits", "unit: \"1\"")], None);
     let weather = contract(
         "weather.daily",
         &[],
         day,
-        &[(
-            "temp",
-            "unit: Cel, decimals: 1, gauge: true, publish: [count, sum, min, max]",
-        )],
+        &[("temp", "unit: Cel, decimals: 1, gauge: true, publish: [count, sum, min, max]")],
         None,
     );
     let days = || (1..=31_i64).map(|day| (day, format!("2020-03-{day:02}T17:00:00Z")));
     World::new(
         "America/New_York",
         vec![
-            Table {
-                contract: taxi,
-                rows: trips,
-            },
+            Table { contract: taxi, rows: trips },
             Table {
                 contract: riders,
-                rows: days()
-                    .map(|(day, at)| row(&at, &[], &[Some(5_000_000 - day * 100_000)]))
-                    .collect(),
+                rows: days().map(|(day, at)| row(&at, &[], &[Some(5_000_000 - day * 100_000)])).collect(),
             },
             Table {
                 contract: visits,
@@ -79,12 +50,7 @@ pub(super) fn new_york() -> World {
                     })
                     .collect(),
             },
-            Table {
-                contract: weather,
-                rows: days()
-                    .map(|(day, at)| row(&at, &[], &[Some(day * 5 - 70)]))
-                    .collect(),
-            },
+            Table { contract: weather, rows: days().map(|(day, at)| row(&at, &[], &[Some(day * 5 - 70)])).collect() },
         ],
     )
 }
@@ -94,9 +60,7 @@ async fn check(node: &Node, questions: &[(&str, &[&str])]) {
     for (sql, expected) in questions {
         let rows = node.rows(sql).await;
         if rows != *expected {
-            wrong.push(format!(
-                "{sql}\n  gave     {rows:?}\n  expected {expected:?}"
-            ));
+            wrong.push(format!("{sql}\n  gave     {rows:?}\n  expected {expected:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -168,44 +132,16 @@ async fn the_first_question_of_the_city() {
              w AS (SELECT date_trunc('week', time) AS week, avg(temp) AS celsius FROM weather.daily GROUP BY 1)
         SELECT * FROM t LEFT JOIN s USING (week) LEFT JOIN e USING (week) LEFT JOIN w USING (week) ORDER BY week";
     let answer = node.answer(sql).await.unwrap();
-    let names: Vec<&str> = answer
-        .schema
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .collect();
-    assert_eq!(
-        names,
-        ["week", "mph", "spread", "riders", "visits", "celsius"]
-    );
+    let names: Vec<&str> = answer.schema.fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["week", "mph", "spread", "riders", "visits", "celsius"]);
     assert_eq!(
         super::fixture::lines(&answer.batches)[1],
         "2020-03-02T00:00:00-05:00|13.617903225806451|4.459748119722864|4500000.0|91|-4.5"
     );
-    let products: Vec<String> = answer
-        .completeness
-        .iter()
-        .map(|product| product.product.to_string())
-        .collect();
-    assert_eq!(
-        products,
-        [
-            "health.emergency",
-            "traffic.taxi",
-            "transit.ridership",
-            "weather.daily"
-        ]
-    );
+    let products: Vec<String> = answer.completeness.iter().map(|product| product.product.to_string()).collect();
+    assert_eq!(products, ["health.emergency", "traffic.taxi", "transit.ridership", "weather.daily"]);
     let taxi = &answer.completeness[1];
-    assert_eq!(
-        (
-            taxi.windows_expected,
-            taxi.windows_present,
-            taxi.cells,
-            taxi.cells_suppressed
-        ),
-        (31, 31, 46, 16)
-    );
+    assert_eq!((taxi.windows_expected, taxi.windows_present, taxi.cells, taxi.cells_suppressed), (31, 31, 46, 16));
     assert!(!taxi.exact && answer.completeness[0].exact);
 }
 
@@ -222,9 +158,6 @@ async fn the_catalogue_can_be_browsed() {
         ("SELECT count(*) FROM generate_series(1, 3)", &["3"]),
     ]).await;
     assert!(node.rows("SHOW TABLES").await.len() > 4);
-    let plan = node
-        .rows("EXPLAIN SELECT avg(speed) FROM taxi")
-        .await
-        .join("\n");
+    let plan = node.rows("EXPLAIN SELECT avg(speed) FROM taxi").await.join("\n");
     assert!(plan.contains("civicmesh_avg"), "{plan}");
 }

@@ -7,88 +7,34 @@ use crate::error::QueryError;
 use crate::limits::Limits;
 
 fn node(limits: Limits) -> Node {
-    let minutes = contract(
-        "traffic.flow",
-        &["street"],
-        "grain: 1 minute, start: 2020-03-01",
-        &[("cars", "unit: \"1\"")],
-        None,
-    );
-    let rows = (0..60)
-        .map(|minute| {
-            row(
-                &format!("2020-03-01T06:{minute:02}:30Z"),
-                &["A"],
-                &[Some(minute)],
-            )
-        })
-        .collect();
-    let world = World::new(
-        "America/New_York",
-        vec![Table {
-            contract: minutes,
-            rows,
-        }],
-    );
+    let minutes =
+        contract("traffic.flow", &["street"], "grain: 1 minute, start: 2020-03-01", &[("cars", "unit: \"1\"")], None);
+    let rows = (0..60).map(|minute| row(&format!("2020-03-01T06:{minute:02}:30Z"), &["A"], &[Some(minute)])).collect();
+    let world = World::new("America/New_York", vec![Table { contract: minutes, rows }]);
     let asker = Asker::new(world.city(), limits).unwrap();
-    Node {
-        asker,
-        shelf: world.node().shelf,
-    }
+    Node { asker, shelf: world.node().shelf }
 }
 
 #[tokio::test]
 async fn limits_are_told_by_name() {
     let count = "SELECT count(*) FROM flow";
-    let many = "SELECT a.value * b.value FROM generate_series(1, 3000) AS a(value), generate_series(1, 3000) AS b(value)";
+    let many =
+        "SELECT a.value * b.value FROM generate_series(1, 3000) AS a(value), generate_series(1, 3000) AS b(value)";
     let sum = "SELECT sum(a.value % b.value) FROM generate_series(1, 1000000) AS a(value), generate_series(1, 1000000) AS b(value)";
     let too_large = |error: &QueryError, what: &str| matches!(error, QueryError::TooLarge { what: named, .. } if named.starts_with(what));
-    let error = node(Limits {
-        sql_bytes_max: 10,
-        ..Limits::default()
-    })
-    .refusal(count)
-    .await;
+    let error = node(Limits { sql_bytes_max: 10, ..Limits::default() }).refusal(count).await;
     assert!(too_large(&error, "the question's text"), "{error:?}");
-    let error = node(Limits {
-        windows_max: 10,
-        ..Limits::default()
-    })
-    .refusal(count)
-    .await;
+    let error = node(Limits { windows_max: 10, ..Limits::default() }).refusal(count).await;
     assert!(too_large(&error, "the number of windows"), "{error:?}");
-    let error = node(Limits {
-        memory_bytes_max: 100,
-        ..Limits::default()
-    })
-    .refusal(count)
-    .await;
+    let error = node(Limits { memory_bytes_max: 100, ..Limits::default() }).refusal(count).await;
     assert!(too_large(&error, "working memory"), "{error:?}");
-    let error = node(Limits {
-        result_bytes_max: 1 << 20,
-        ..Limits::default()
-    })
-    .refusal(many)
-    .await;
+    let error = node(Limits { result_bytes_max: 1 << 20, ..Limits::default() }).refusal(many).await;
     assert!(too_large(&error, "the answer"), "{error:?}");
-    for sql in [
-        sum,
-        "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n FROM r) SELECT count(*) FROM r",
-    ] {
-        let error = node(Limits {
-            time_ms_max: 200,
-            ..Limits::default()
-        })
-        .refusal(sql)
-        .await;
+    for sql in [sum, "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n FROM r) SELECT count(*) FROM r"] {
+        let error = node(Limits { time_ms_max: 200, ..Limits::default() }).refusal(sql).await;
         assert_eq!(error, QueryError::TimedOut { time_ms_max: 200 });
     }
-    let error = node(Limits {
-        queries_max: 0,
-        ..Limits::default()
-    })
-    .refusal(count)
-    .await;
+    let error = node(Limits { queries_max: 0, ..Limits::default() }).refusal(count).await;
     assert_eq!(error, QueryError::Busy { queries_max: 0 });
 }
 
@@ -96,15 +42,7 @@ async fn limits_are_told_by_name() {
 #[test]
 fn questions_can_be_sent() {
     fn sent<T: Send>(_: impl Fn(&'static Engine) -> T) {}
-    sent(|engine| {
-        engine.query(
-            "SELECT 1",
-            now(),
-            &QueryOptions {
-                require_complete: false,
-            },
-        )
-    });
+    sent(|engine| engine.query("SELECT 1", now(), &QueryOptions { require_complete: false }));
 }
 
 /// What SQL says of USING: the shared column comes first and once, and is the one of the side that the join keeps.
@@ -113,57 +51,26 @@ async fn using_makes_columns_one() {
     let node = node(Limits::default());
     let tables = "WITH z AS (SELECT * FROM (VALUES (1, 'z1'), (2, 'z2')) AS v(k, z)), a AS (SELECT * FROM (VALUES (2, 'a2'), (3, 'a3')) AS v(k, a)), m AS (SELECT * FROM (VALUES (2, 'm2'), (3, 'm3')) AS v(k, m)) ";
     for (sql, expected) in [
-        (
-            "SELECT * FROM z LEFT JOIN a USING (k) ORDER BY k",
-            "1|z1|NULL, 2|z2|a2",
-        ),
-        (
-            "SELECT * FROM z LEFT JOIN a USING (k) LEFT JOIN m USING (k) ORDER BY k",
-            "1|z1|NULL|NULL, 2|z2|a2|m2",
-        ),
-        (
-            "SELECT * FROM z RIGHT JOIN a USING (k) ORDER BY k",
-            "2|z2|a2, 3|NULL|a3",
-        ),
+        ("SELECT * FROM z LEFT JOIN a USING (k) ORDER BY k", "1|z1|NULL, 2|z2|a2"),
+        ("SELECT * FROM z LEFT JOIN a USING (k) LEFT JOIN m USING (k) ORDER BY k", "1|z1|NULL|NULL, 2|z2|a2|m2"),
+        ("SELECT * FROM z RIGHT JOIN a USING (k) ORDER BY k", "2|z2|a2, 3|NULL|a3"),
         (
             "SELECT * FROM z FULL JOIN a USING (k) FULL JOIN m USING (k) ORDER BY k",
             "1|z1|NULL|NULL, 2|z2|a2|m2, 3|NULL|a3|m3",
         ),
-        (
-            "SELECT k, z.k AS zk, a.k AS ak FROM z LEFT JOIN a USING (k) WHERE k < 2",
-            "1|1|NULL",
-        ),
-        (
-            "SELECT k + 1 AS next, count(*) FROM z JOIN a USING (k) JOIN m USING (k) GROUP BY k HAVING k = 2",
-            "3|1",
-        ),
-        (
-            "SELECT z FROM z LEFT JOIN a USING (k) ORDER BY k DESC",
-            "z2, z1",
-        ),
+        ("SELECT k, z.k AS zk, a.k AS ak FROM z LEFT JOIN a USING (k) WHERE k < 2", "1|1|NULL"),
+        ("SELECT k + 1 AS next, count(*) FROM z JOIN a USING (k) JOIN m USING (k) GROUP BY k HAVING k = 2", "3|1"),
+        ("SELECT z FROM z LEFT JOIN a USING (k) ORDER BY k DESC", "z2, z1"),
         ("SELECT a.*, k FROM z JOIN a USING (k)", "2|a2|2"),
-        (
-            "SELECT * FROM (SELECT k FROM z) AS x JOIN (SELECT k FROM a) AS y USING (k)",
-            "2",
-        ),
-        (
-            "SELECT * FROM (z JOIN a USING (k)) JOIN m ON m.k = k",
-            "2|z2|a2|2|m2",
-        ),
-        (
-            "SELECT z FROM z WHERE EXISTS (SELECT 1 FROM a JOIN m USING (k) WHERE k = z.k)",
-            "z2",
-        ),
+        ("SELECT * FROM (SELECT k FROM z) AS x JOIN (SELECT k FROM a) AS y USING (k)", "2"),
+        ("SELECT * FROM (z JOIN a USING (k)) JOIN m ON m.k = k", "2|z2|a2|2|m2"),
+        ("SELECT z FROM z WHERE EXISTS (SELECT 1 FROM a JOIN m USING (k) WHERE k = z.k)", "z2"),
         (
             "SELECT * FROM z JOIN a USING (k) UNION ALL SELECT * FROM z LEFT JOIN m USING (k) WHERE k = 1 ORDER BY k",
             "1|z1|NULL, 2|z2|a2",
         ),
     ] {
-        assert_eq!(
-            node.rows(&format!("{tables}{sql}")).await.join(", "),
-            expected,
-            "{sql}"
-        );
+        assert_eq!(node.rows(&format!("{tables}{sql}")).await.join(", "), expected, "{sql}");
     }
     for sql in [
         "SELECT * FROM z NATURAL JOIN a",

@@ -10,8 +10,7 @@ use civicmesh_model::contract::{Contract, Method};
 use civicmesh_model::grain::Window;
 use civicmesh_model::number::MeasureState;
 use civicmesh_model::release::{
-    Cell, EmptyRun, Entry, MethodTag, Release, ReleaseCoverage, ShareBand, Suppressed,
-    SuppressionReason,
+    Cell, EmptyRun, Entry, MethodTag, Release, ReleaseCoverage, ShareBand, Suppressed, SuppressionReason,
 };
 use civicmesh_model::time::{UtcMicros, Zone};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
@@ -41,9 +40,7 @@ pub(super) fn contract(
 ) -> Arc<Contract> {
     let product = id.split_once('.').unwrap().1;
     let text = |name: &&str| format!("  - {{name: {name}, logicalType: string, description: d}}\n");
-    let number = |(name, _): &(&str, &str)| {
-        format!("  - {{name: {name}, logicalType: number, description: d}}\n")
-    };
+    let number = |(name, _): &(&str, &str)| format!("  - {{name: {name}, logicalType: number, description: d}}\n");
     let term = |(name, terms): &(&str, &str)| format!("{name}: {{{terms}}}");
     let column = |name: &str, kind: &str| format!("{name}: {kind}");
     let disclosure = match k {
@@ -66,11 +63,7 @@ pub(super) fn contract(
         measures.iter().map(number).collect::<String>(),
         measures.iter().map(term).collect::<Vec<_>>().join(", "),
         columns.join(", "),
-        if k.is_some() {
-            "    contributor: row\n"
-        } else {
-            ""
-        },
+        if k.is_some() { "    contributor: row\n" } else { "" },
     );
     match Contract::parse(&yaml, "test.yaml") {
         Ok((contract, _)) => Arc::new(contract),
@@ -127,28 +120,17 @@ impl World {
             listed.contracts.push(table.contract.clone());
             listed.entries.extend(entries);
         }
-        Self {
-            zone,
-            listed,
-            tables,
-        }
+        Self { zone, listed, tables }
     }
 
     pub(super) fn city(&self) -> CityView {
-        CityView {
-            name: "city".to_owned(),
-            zone: self.zone,
-            domain: "traffic".parse().unwrap(),
-        }
+        CityView { name: "city".to_owned(), zone: self.zone, domain: "traffic".parse().unwrap() }
     }
 
     /// A node's asker and snapshot over the releases alone.
     pub(super) fn node(self) -> Node {
         let asker = Asker::new(self.city(), Limits::default()).unwrap();
-        Node {
-            asker,
-            shelf: Shelf::Listed(Arc::new(self.listed)),
-        }
+        Node { asker, shelf: Shelf::Listed(Arc::new(self.listed)) }
     }
 
     /// Plain DataFusion over the raw rows.
@@ -161,17 +143,10 @@ impl World {
         for table in &self.tables {
             let id = &table.contract.product;
             if catalog.schema(id.domain.as_str()).is_none() {
-                catalog
-                    .register_schema(id.domain.as_str(), Arc::new(MemorySchemaProvider::new()))
-                    .unwrap();
+                catalog.register_schema(id.domain.as_str(), Arc::new(MemorySchemaProvider::new())).unwrap();
             }
             let schema: Arc<dyn SchemaProvider> = catalog.schema(id.domain.as_str()).unwrap();
-            schema
-                .register_table(
-                    id.product.to_string(),
-                    Arc::new(raw_table(table, self.zone)),
-                )
-                .unwrap();
+            schema.register_table(id.product.to_string(), Arc::new(raw_table(table, self.zone))).unwrap();
         }
         context
     }
@@ -181,27 +156,15 @@ fn raw_table(table: &Table, zone: Zone) -> MemTable {
     let product = Arc::new(Product::new(table.contract.clone(), zone));
     let schema = RowsTable(product).schema();
     let times = table.rows.iter().map(|row| row.at.0).collect::<Vec<_>>();
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(
-        TimestampMicrosecondArray::from(times).with_timezone(zone.name()),
-    )];
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(TimestampMicrosecondArray::from(times).with_timezone(zone.name()))];
     for dimension in 0..table.contract.dimensions.len() {
-        let values = table
-            .rows
-            .iter()
-            .map(|row| Some(row.coordinate[dimension].as_str()));
+        let values = table.rows.iter().map(|row| Some(row.coordinate[dimension].as_str()));
         columns.push(Arc::new(values.collect::<StringArray>()));
     }
     for (measure, declared) in table.contract.measures.iter().enumerate() {
-        let values = table
-            .rows
-            .iter()
-            .map(|row| row.values[measure].map(i128::from));
+        let values = table.rows.iter().map(|row| row.values[measure].map(i128::from));
         let values = values.collect::<Decimal128Array>();
-        columns.push(Arc::new(
-            values
-                .with_precision_and_scale(12, declared.decimals as i8)
-                .unwrap(),
-        ));
+        columns.push(Arc::new(values.with_precision_and_scale(12, declared.decimals as i8).unwrap()));
     }
     let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
     MemTable::try_new(schema, vec![vec![batch]]).unwrap()
@@ -221,24 +184,18 @@ fn release(table: &Table, zone: Zone) -> Vec<Entry> {
         let (observations, states) = cells.entry(row.coordinate.clone()).or_insert_with(empty);
         *observations += 1;
         for (state, value) in states.iter_mut().zip(&row.values) {
-            value
-                .iter()
-                .for_each(|value| state.observe(*value).unwrap());
+            value.iter().for_each(|value| state.observe(*value).unwrap());
         }
     }
     let start = zone.start_of_local(contract.coverage.start);
     let last = windows.keys().last().map_or(start, |window| window.end);
-    let end = contract
-        .coverage
-        .end
-        .map_or(last, |end| zone.start_of_local(end));
+    let end = contract.coverage.end.map_or(last, |end| zone.start_of_local(end));
     let mut entries: Vec<Entry> = Vec::new();
     for window in calendar.windows(start, end) {
         match (entries.last_mut(), windows.get(&window)) {
             (_, Some(cells)) => entries.push(Entry::Release(disclose(contract, window, cells))),
             (Some(Entry::Empty(run)), None) => {
-                (run.end, run.closed_through, run.windows) =
-                    (window.end, window.end, run.windows + 1);
+                (run.end, run.closed_through, run.windows) = (window.end, window.end, run.windows + 1);
             }
             (_, None) => entries.push(Entry::Empty(EmptyRun {
                 product: contract.product.clone(),
@@ -261,30 +218,17 @@ fn disclose(contract: &Contract, window: Window, all: &Cells) -> Release {
         Method::Open { .. } => MethodTag::Open,
         Method::Threshold { k, .. } => MethodTag::Threshold { k },
     };
-    let k = if let MethodTag::Threshold { k } = method {
-        k
-    } else {
-        1
-    };
+    let k = if let MethodTag::Threshold { k } = method { k } else { 1 };
     let (mut cells, mut suppressed, mut held) = (Vec::new(), Vec::new(), 0);
     for (coordinate, (observations, states)) in all {
         let coordinate = coordinate.clone();
         if *observations < k {
             held += observations;
-            suppressed.push(Suppressed {
-                coordinate,
-                reason: SuppressionReason::BelowThreshold,
-            });
+            suppressed.push(Suppressed { coordinate, reason: SuppressionReason::BelowThreshold });
         } else {
             let states = states.iter().zip(&contract.measures);
-            let measures = states
-                .map(|(state, measure)| published(state, measure))
-                .collect();
-            cells.push(Cell {
-                coordinate,
-                observations: *observations,
-                measures,
-            });
+            let measures = states.map(|(state, measure)| published(state, measure)).collect();
+            cells.push(Cell { coordinate, observations: *observations, measures });
         }
     }
     let observations = cells.iter().map(|cell| cell.observations).sum();
@@ -296,23 +240,13 @@ fn disclose(contract: &Contract, window: Window, all: &Cells) -> Release {
         contract: contract.hash(),
         method,
         closed_through: window.end,
-        dimensions: contract
-            .dimensions
-            .iter()
-            .map(|dimension| dimension.name.clone())
-            .collect(),
-        measures: measures
-            .clone()
-            .map(|measure| measure.name.clone())
-            .collect(),
+        dimensions: contract.dimensions.iter().map(|dimension| dimension.name.clone()).collect(),
+        measures: measures.clone().map(|measure| measure.name.clone()).collect(),
         decimals: measures.map(|measure| measure.decimals).collect(),
         cells,
         suppressed,
         suppressed_share: ShareBand::of(held, held + observations),
-        coverage: ReleaseCoverage {
-            observations,
-            sources: 1,
-        },
+        coverage: ReleaseCoverage { observations, sources: 1 },
         salt: [0; 32],
     }
 }
@@ -323,11 +257,7 @@ fn published(state: &MeasureState, measure: &civicmesh_model::contract::Measure)
     MeasureState {
         count: state.count,
         sum: if measure.publishes(Sum) { state.sum } else { 0 },
-        sum_squares: if measure.publishes(SumSquares) {
-            state.sum_squares
-        } else {
-            0
-        },
+        sum_squares: if measure.publishes(SumSquares) { state.sum_squares } else { 0 },
         min: state.min.filter(|_| measure.publishes(Min)),
         max: state.max.filter(|_| measure.publishes(Max)),
     }
@@ -341,9 +271,7 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) async fn answer(&self, sql: &str) -> Result<Answer, QueryError> {
-        self.asker
-            .ask(&self.shelf, sql, now(), &QueryOptions::default())
-            .await
+        self.asker.ask(&self.shelf, sql, now(), &QueryOptions::default()).await
     }
 
     /// The answer's rows, a line each, in the order they came.
@@ -369,15 +297,7 @@ pub(super) fn lines(batches: &[RecordBatch]) -> Vec<String> {
             true => "NULL".to_owned(),
             false => array_value_to_string(column, row).unwrap(),
         };
-        batch
-            .columns()
-            .iter()
-            .map(value)
-            .collect::<Vec<_>>()
-            .join("|")
+        batch.columns().iter().map(value).collect::<Vec<_>>().join("|")
     };
-    batches
-        .iter()
-        .flat_map(|batch| (0..batch.num_rows()).map(move |row| line(batch, row)))
-        .collect()
+    batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| line(batch, row))).collect()
 }
