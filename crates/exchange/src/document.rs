@@ -45,19 +45,9 @@ impl Document {
     /// A document with `content`, unsigned.
     pub(crate) fn new(kind: &'static str, content: &impl Serialize) -> Result<Self, DocumentError> {
         match serde_json::to_value(content) {
-            Ok(Value::Object(body)) => Ok(Self {
-                kind,
-                body,
-                signatures: Map::new(),
-            }),
-            Ok(_) => Err(DocumentError::Shape {
-                kind,
-                reason: "not an object".into(),
-            }),
-            Err(error) => Err(DocumentError::Shape {
-                kind,
-                reason: error.to_string(),
-            }),
+            Ok(Value::Object(body)) => Ok(Self { kind, body, signatures: Map::new() }),
+            Ok(_) => Err(DocumentError::Shape { kind, reason: "not an object".into() }),
+            Err(error) => Err(DocumentError::Shape { kind, reason: error.to_string() }),
         }
     }
 
@@ -67,26 +57,17 @@ impl Document {
             return Err(DocumentError::TooLarge);
         }
         let shape = |reason: String| DocumentError::Shape { kind, reason };
-        let mut body: Map<String, Value> =
-            serde_json::from_slice(bytes).map_err(|error| shape(error.to_string()))?;
+        let mut body: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| shape(error.to_string()))?;
         match body.remove(SIGNATURES) {
-            Some(Value::Object(signatures)) => Ok(Self {
-                kind,
-                body,
-                signatures,
-            }),
+            Some(Value::Object(signatures)) => Ok(Self { kind, body, signatures }),
             _ => Err(shape(format!("no `{SIGNATURES}`"))),
         }
     }
 
     /// The content, typed.
     pub(crate) fn content<T: DeserializeOwned>(&self) -> Result<T, DocumentError> {
-        serde_json::from_value(Value::Object(self.body.clone())).map_err(|error| {
-            DocumentError::Shape {
-                kind: self.kind,
-                reason: error.to_string(),
-            }
-        })
+        serde_json::from_value(Value::Object(self.body.clone()))
+            .map_err(|error| DocumentError::Shape { kind: self.kind, reason: error.to_string() })
     }
 
     /// The bytes that signatures cover: what it is, and its canonical form.
@@ -98,8 +79,7 @@ impl Document {
 
     /// Adds the signature of `signer`.
     pub(crate) fn sign(&mut self, signer: &'static str, signature: &[u8]) {
-        self.signatures
-            .insert(signer.into(), Value::String(hex::encode(signature)));
+        self.signatures.insert(signer.into(), Value::String(hex::encode(signature)));
     }
 
     /// The signature of `signer`.
@@ -108,10 +88,7 @@ impl Document {
             .get(signer)
             .and_then(Value::as_str)
             .and_then(|text| hex::decode(text).ok())
-            .ok_or(DocumentError::Unsigned {
-                kind: self.kind,
-                signer,
-            })
+            .ok_or(DocumentError::Unsigned { kind: self.kind, signer })
     }
 
     /// The document, signatures included, laid out for people.
@@ -177,20 +154,11 @@ mod tests {
 
     #[test]
     fn what_is_not_a_document_is_refused() {
-        for bad in [
-            "",
-            "[]",
-            "{}",
-            r#"{"signatures": 1}"#,
-            r#"{"signatures": {}} x"#,
-        ] {
+        for bad in ["", "[]", "{}", r#"{"signatures": 1}"#, r#"{"signatures": {}} x"#] {
             assert!(Document::parse("roster", bad.as_bytes()).is_err(), "{bad}");
         }
         let large = vec![b' '; DOCUMENT_BYTES_MAX + 1];
-        assert_eq!(
-            Document::parse("roster", &large),
-            Err(DocumentError::TooLarge)
-        );
+        assert_eq!(Document::parse("roster", &large), Err(DocumentError::TooLarge));
         let document = Document::parse("roster", br#"{"signatures": {"city": "xy"}}"#).unwrap();
         assert!(document.signature("city").is_err());
     }

@@ -31,10 +31,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// Does `work` on the ledger, off the threads that serve links.
-    pub(crate) fn at_ledger<T, W>(
-        &self,
-        work: W,
-    ) -> impl Future<Output = Result<T, Stopped>> + Send + use<T, W>
+    pub(crate) fn at_ledger<T, W>(&self, work: W) -> impl Future<Output = Result<T, Stopped>> + Send + use<T, W>
     where
         T: Send + 'static,
         W: FnOnce(&Ledger) -> T + Send + 'static,

@@ -36,37 +36,23 @@ pub fn identity_of(certificate: &CertificateDer<'_>) -> Result<PeerIdentity, Ide
         .subject_alternative_name()
         .map_err(|_| IdentityError::Unreadable)?
         .ok_or(IdentityError::NoDomain)?;
-    let mut domains = names
-        .value
-        .general_names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::URI(uri) => uri.strip_prefix(URI_PREFIX),
-            _ => None,
-        });
+    let mut domains = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => uri.strip_prefix(URI_PREFIX),
+        _ => None,
+    });
     let (Some(domain), None) = (domains.next(), domains.next()) else {
         return Err(IdentityError::NoDomain);
     };
     Ok(PeerIdentity {
         domain: domain.parse().map_err(|_| IdentityError::NoDomain)?,
         key: Hash32::of(&[certificate.public_key().raw]),
-        certificate_expires: UtcMicros(
-            certificate
-                .validity()
-                .not_after
-                .timestamp()
-                .saturating_mul(MICROS_PER_SECOND),
-        ),
+        certificate_expires: UtcMicros(certificate.validity().not_after.timestamp().saturating_mul(MICROS_PER_SECOND)),
     })
 }
 
 /// The public key of a certificate: the bits themselves, without their algorithm.
 pub(crate) fn public_key_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, IdentityError> {
-    Ok(parse(certificate)?
-        .public_key()
-        .subject_public_key
-        .data
-        .to_vec())
+    Ok(parse(certificate)?.public_key().subject_public_key.data.to_vec())
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, IdentityError> {

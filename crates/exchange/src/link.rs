@@ -46,19 +46,12 @@ pub struct Link {
 impl Link {
     /// A link over `io`; the caller vouches for `peer`.
     pub fn new(io: BoxedIo, peer: PeerIdentity) -> Self {
-        Self {
-            io,
-            peer,
-            _permit: None,
-        }
+        Self { io, peer, _permit: None }
     }
 
     /// The link, counted against a bound for as long as it lives.
     pub fn with_permit(self, permit: OwnedSemaphorePermit) -> Self {
-        Self {
-            _permit: Some(permit),
-            ..self
-        }
+        Self { _permit: Some(permit), ..self }
     }
 
     /// Who is at the other end.
@@ -69,29 +62,18 @@ impl Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Link")
-            .field("peer", &self.peer)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Link").field("peer", &self.peer).finish_non_exhaustive()
     }
 }
 
 impl AsyncRead for Link {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(context, into)
     }
 }
 
 impl AsyncWrite for Link {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        from: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(context, from)
     }
 
@@ -224,7 +206,7 @@ pub trait Blocking: Send + Sync {
 #[error("the node is stopping")]
 pub struct Stopped;
 
-/// Runs `work` on the executor and waits for its result.
+/// Runs `work` on the executor, under the span of who asks, and waits for its result.
 pub fn run_blocking<T, W>(
     executor: &dyn Blocking,
     work: W,
@@ -234,9 +216,10 @@ where
     W: FnOnce() -> T + Send + 'static,
 {
     let (sender, receiver) = oneshot::channel();
+    let span = tracing::Span::current();
     executor.execute(Box::new(move || {
         // Nobody waits any more: the result is not wanted.
-        let _ = sender.send(work());
+        let _ = sender.send(span.in_scope(work));
     }));
     async move { receiver.await.map_err(|_| Stopped) }
 }

@@ -27,10 +27,7 @@ pub struct Links(Mutex<BTreeMap<DomainName, LinkView>>);
 impl Links {
     /// How they stand.
     pub fn views(&self) -> BTreeMap<DomainName, LinkView> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn change(&self, domain: &DomainName, change: impl FnOnce(&mut LinkView)) {
@@ -39,9 +36,7 @@ impl Links {
     }
 
     pub(crate) fn dialled(&self, peer: &PeerIdentity) {
-        self.change(&peer.domain, |view| {
-            view.certificate_expires = Some(peer.certificate_expires)
-        });
+        self.change(&peer.domain, |view| view.certificate_expires = Some(peer.certificate_expires));
     }
 
     pub(crate) fn greeted(&self, domain: &DomainName, node_version: String) {
@@ -54,9 +49,6 @@ impl Links {
 
     /// Forgets domains that left the city.
     pub(crate) fn retain(&self, member: impl Fn(&DomainName) -> bool) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|domain, _| member(domain));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|domain, _| member(domain));
     }
 }

@@ -19,10 +19,7 @@ impl RequestId {
     /// A new id.
     pub fn new(entropy: &dyn Entropy) -> Self {
         let text = format!("{:016x}", random(entropy));
-        Self(
-            text.parse()
-                .expect("hexadecimal digits are fit for metadata"),
-        )
+        Self(text.parse().expect("hexadecimal digits are fit for metadata"))
     }
 
     /// The caller's id, if it is fit for a log; else a new one.
@@ -45,9 +42,7 @@ impl RequestId {
     /// A request that carries the id.
     pub fn attach<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
-        request
-            .metadata_mut()
-            .insert(REQUEST_ID_KEY, self.0.clone());
+        request.metadata_mut().insert(REQUEST_ID_KEY, self.0.clone());
         request
     }
 }
@@ -76,19 +71,10 @@ mod tests {
         assert_eq!(id.as_str(), "abababababababab");
         let request = id.attach(());
         assert_eq!(RequestId::of(request.metadata(), &Fixed), id);
-        for (given, kept) in [
-            ("a-1_b.2", true),
-            ("", false),
-            ("a b", false),
-            (&"x".repeat(65), false),
-        ] {
+        for (given, kept) in [("a-1_b.2", true), ("", false), ("a b", false), (&"x".repeat(65), false)] {
             let mut metadata = MetadataMap::new();
             metadata.insert(REQUEST_ID_KEY, given.parse().unwrap());
-            assert_eq!(
-                RequestId::of(&metadata, &Fixed).as_str() == given,
-                kept,
-                "{given:?}"
-            );
+            assert_eq!(RequestId::of(&metadata, &Fixed).as_str() == given, kept, "{given:?}");
         }
     }
 }

@@ -41,9 +41,7 @@ pub enum RosterError {
     #[error("the roster is for {0}, another city")]
     OtherCity(String),
     /// Two different rosters bear one serial: the office's folder was put back to an earlier state.
-    #[error(
-        "there are two different rosters with serial {0}; the city's office has to issue a newer one"
-    )]
+    #[error("there are two different rosters with serial {0}; the city's office has to issue a newer one")]
     SerialReused(u64),
     /// The newer roster could not be kept.
     #[error("the newer roster could not be kept: {0}")]
@@ -77,9 +75,7 @@ pub struct Member {
 impl Roster {
     /// Whether the roster admits this identity: the domain is a member and shows the key enrolled.
     pub fn admits(&self, peer: &PeerIdentity) -> bool {
-        self.members
-            .get(&peer.domain)
-            .is_some_and(|member| member.tls_key == peer.key)
+        self.members.get(&peer.domain).is_some_and(|member| member.tls_key == peer.key)
     }
 
     fn check(&self) -> Result<(), RosterError> {
@@ -129,14 +125,9 @@ impl Address {
 fn port_of(text: &str) -> Option<u16> {
     let (host, port) = text.rsplit_once(':')?;
     let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
-    let plain = !host.is_empty()
-        && host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-    let ipv6 = bracketed
-        && host[1..host.len() - 1]
-            .bytes()
-            .all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte));
+    let plain = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    let ipv6 =
+        bracketed && host[1..host.len() - 1].bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte));
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     let port = port.parse().ok().filter(|port| *port > 0)?;
     ((plain || ipv6) && digits && text.len() <= ADDRESS_BYTES_MAX).then_some(port)
@@ -227,24 +218,16 @@ impl SignedRoster {
             .map_err(|_| RosterError::BadSignature)?;
         let roster: Roster = document.content()?;
         roster.check()?;
-        Ok(Self {
-            roster,
-            bytes: document.to_bytes(),
-        })
+        Ok(Self { roster, bytes: document.to_bytes() })
     }
 
     /// Signs a roster; for the city's office, which holds the key.
     pub(crate) fn sign(roster: Roster, key: &impl rcgen::SigningKey) -> Result<Self, RosterError> {
         roster.check()?;
         let mut document = Document::new(KIND, &roster)?;
-        let signature = key
-            .sign(&document.signing_bytes())
-            .map_err(|_| RosterError::BadSignature)?;
+        let signature = key.sign(&document.signing_bytes()).map_err(|_| RosterError::BadSignature)?;
         document.sign(SIGNER, &signature);
-        Ok(Self {
-            roster,
-            bytes: document.to_bytes(),
-        })
+        Ok(Self { roster, bytes: document.to_bytes() })
     }
 
     /// The roster.
@@ -281,11 +264,7 @@ impl RosterBook {
     /// Begins with the roster kept earlier; `keep` is called with every newer one before it comes into force.
     pub fn open(bytes: &[u8], city: CityKey, keep: KeepRoster) -> Result<Self, RosterError> {
         let current = watch::Sender::new(Arc::new(SignedRoster::verify(bytes, &city)?));
-        Ok(Self {
-            city,
-            keep,
-            current,
-        })
+        Ok(Self { city, keep, current })
     }
 
     /// The roster in force.
@@ -309,17 +288,10 @@ impl RosterBook {
         outcome
     }
 
-    fn take(
-        &self,
-        current: &mut Arc<SignedRoster>,
-        offered: SignedRoster,
-    ) -> Result<Offer, RosterError> {
+    fn take(&self, current: &mut Arc<SignedRoster>, offered: SignedRoster) -> Result<Offer, RosterError> {
         let (old, new) = (&current.roster, &offered.roster);
         if (&new.city, new.timezone) != (&old.city, old.timezone) {
-            return Err(RosterError::OtherCity(format!(
-                "{} ({})",
-                new.city, new.timezone
-            )));
+            return Err(RosterError::OtherCity(format!("{} ({})", new.city, new.timezone)));
         }
         if new.serial == old.serial && new != old {
             return Err(RosterError::SerialReused(new.serial));
@@ -335,10 +307,7 @@ impl RosterBook {
 
 impl fmt::Debug for RosterBook {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("RosterBook")
-            .field("current", &self.current)
-            .finish_non_exhaustive()
+        formatter.debug_struct("RosterBook").field("current", &self.current).finish_non_exhaustive()
     }
 }
 

@@ -59,15 +59,12 @@ pub fn server() -> Server {
 
 /// The links of a listener, as the server takes them.
 pub fn incoming(accept: Box<dyn Accept>) -> impl Stream<Item = Result<Link, LinkError>> {
-    stream::unfold(accept, |mut accept| async move {
-        Some((accept.accept().await, accept))
-    })
+    stream::unfold(accept, |mut accept| async move { Some((accept.accept().await, accept)) })
 }
 
 /// The exchange service of this node; `key` signs the heads that it shows.
 pub fn service(exchange: Exchange, key: Arc<SigningKey>) -> ExchangeServiceServer<Serve> {
-    ExchangeServiceServer::new(Serve::new(exchange, key))
-        .max_decoding_message_size(REQUEST_BYTES_MAX)
+    ExchangeServiceServer::new(Serve::new(exchange, key)).max_decoding_message_size(REQUEST_BYTES_MAX)
 }
 
 /// Answers peers from the ledger.
@@ -93,32 +90,18 @@ struct Call {
 }
 
 impl Call {
-    async fn answer<T>(
-        self,
-        work: impl Future<Output = Result<T, ServeError>>,
-    ) -> Result<Response<T>, Status> {
-        async { Ok(Response::new(work.await?)) }
-            .instrument(self.span)
-            .await
+    async fn answer<T>(self, work: impl Future<Output = Result<T, ServeError>>) -> Result<Response<T>, Status> {
+        async { Ok(Response::new(work.await?)) }.instrument(self.span).await
     }
 }
 
 impl Serve {
     pub(crate) fn new(exchange: Exchange, key: Arc<SigningKey>) -> Self {
-        Self {
-            exchange,
-            key,
-            calls: Arc::new(Semaphore::new(CALLS_MAX)),
-        }
+        Self { exchange, key, calls: Arc::new(Semaphore::new(CALLS_MAX)) }
     }
 
     /// Finds out who calls.
-    fn begin<T>(
-        &self,
-        request: &Request<T>,
-        name: &'static str,
-        caller: Caller,
-    ) -> Result<Call, Status> {
+    fn begin<T>(&self, request: &Request<T>, name: &'static str, caller: Caller) -> Result<Call, Status> {
         let Some(peer) = request.extensions().get::<PeerIdentity>() else {
             return Err(ServeError::NoIdentity.into());
         };
@@ -132,10 +115,7 @@ impl Serve {
             return Err(ServeError::NotListed(peer.domain.clone()).into());
         }
         tracing::debug!("called");
-        Ok(Call {
-            peer: peer.domain.clone(),
-            span,
-        })
+        Ok(Call { peer: peer.domain.clone(), span })
     }
 
     fn permit(&self) -> Result<SemaphorePermit<'_>, ServeError> {
@@ -151,21 +131,10 @@ impl Serve {
         }
     }
 
-    async fn greeted(
-        &self,
-        greeting: proto::GreetRequest,
-    ) -> Result<proto::GreetResponse, ServeError> {
-        let proto::GreetRequest {
-            node_version,
-            roster_serial,
-            roster,
-        } = greeting;
+    async fn greeted(&self, greeting: proto::GreetRequest) -> Result<proto::GreetResponse, ServeError> {
+        let proto::GreetRequest { node_version, roster_serial, roster } = greeting;
         let _permit = self.permit()?;
-        tracing::debug!(
-            version = wire::text_of(&node_version),
-            serial = roster_serial,
-            "greeted"
-        );
+        tracing::debug!(version = wire::text_of(&node_version), serial = roster_serial, "greeted");
         if !roster.is_empty() {
             let book = Arc::clone(&self.exchange.roster);
             run_blocking(&*self.exchange.blocking, move || book.offer(&roster)).await??;
@@ -175,23 +144,14 @@ impl Serve {
         Ok(proto::GreetResponse {
             node_version: self.exchange.version.to_string(),
             roster_serial: current.roster().serial,
-            roster: if newer {
-                current.as_bytes().to_vec().into()
-            } else {
-                Default::default()
-            },
+            roster: if newer { current.as_bytes().to_vec().into() } else { Default::default() },
         })
     }
 
     async fn listed(&self, shelf: Shelf) -> Result<proto::ListProductsResponse, ServeError> {
         let _permit = self.permit()?;
-        let listed = self
-            .exchange
-            .at_ledger(move |ledger| shelf.list(ledger))
-            .await??;
-        Ok(proto::ListProductsResponse {
-            products: listed.into_iter().map(Into::into).collect(),
-        })
+        let listed = self.exchange.at_ledger(move |ledger| shelf.list(ledger)).await??;
+        Ok(proto::ListProductsResponse { products: listed.into_iter().map(Into::into).collect() })
     }
 
     async fn contract(
@@ -199,31 +159,21 @@ impl Serve {
         shelf: Shelf,
         request: proto::GetContractRequest,
     ) -> Result<proto::GetContractResponse, ServeError> {
-        let proto::GetContractRequest {
-            product,
-            contract_hash,
-        } = request;
+        let proto::GetContractRequest { product, contract_hash } = request;
         let (product, hash) = (wire::product_of(&product)?, wire::hash_of(&contract_hash)?);
         let _permit = self.permit()?;
-        let found = self
-            .exchange
-            .at_ledger(move |ledger| shelf.contract(ledger, &product, &hash));
+        let found = self.exchange.at_ledger(move |ledger| shelf.contract(ledger, &product, &hash));
         let outcome = match found.await?? {
             Ok(contract) => Outcome::Contract(contract.public_document().to_vec().into()),
             Err(reason) => Outcome::Refusal(reason.into()),
         };
-        Ok(proto::GetContractResponse {
-            outcome: Some(outcome),
-        })
+        Ok(proto::GetContractResponse { outcome: Some(outcome) })
     }
 }
 
 #[tonic::async_trait]
 impl ExchangeService for Serve {
-    async fn greet(
-        &self,
-        request: Request<proto::GreetRequest>,
-    ) -> Result<Response<proto::GreetResponse>, Status> {
+    async fn greet(&self, request: Request<proto::GreetRequest>) -> Result<Response<proto::GreetResponse>, Status> {
         let call = self.begin(&request, "greet", Caller::AnyoneOfTheCity)?;
         call.answer(self.greeted(request.into_inner())).await
     }
@@ -243,8 +193,7 @@ impl ExchangeService for Serve {
     ) -> Result<Response<proto::GetContractResponse>, Status> {
         let call = self.begin(&request, "contract", Caller::Member)?;
         let shelf = self.shelf(&call.peer);
-        call.answer(self.contract(shelf, request.into_inner()))
-            .await
+        call.answer(self.contract(shelf, request.into_inner())).await
     }
 
     type PullReleasesStream = BoxStream<'static, Result<proto::PullReleasesResponse, Status>>;
@@ -254,14 +203,8 @@ impl ExchangeService for Serve {
         request: Request<proto::PullReleasesRequest>,
     ) -> Result<Response<Self::PullReleasesStream>, Status> {
         let Call { peer, span } = self.begin(&request, "pull", Caller::Member)?;
-        let proto::PullReleasesRequest {
-            product,
-            from_index,
-            page_bytes_max,
-        } = request.into_inner();
-        let asked = usize::try_from(page_bytes_max)
-            .ok()
-            .filter(|bytes| *bytes > 0);
+        let proto::PullReleasesRequest { product, from_index, page_bytes_max } = request.into_inner();
+        let asked = usize::try_from(page_bytes_max).ok().filter(|bytes| *bytes > 0);
         let pull = Pull {
             exchange: self.exchange.clone(),
             key: Arc::clone(&self.key),

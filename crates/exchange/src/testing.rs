@@ -75,9 +75,7 @@ impl Network for Loopback {
     }
 
     async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
-        Ok(Box::new(LoopbackListener(
-            TcpListener::bind(address).await?,
-        )))
+        Ok(Box::new(LoopbackListener(TcpListener::bind(address).await?)))
     }
 }
 
@@ -102,8 +100,7 @@ impl TestCity {
     pub(crate) fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let zone = "America/New_York".parse().unwrap();
-        let office =
-            CityOffice::init(&folder.path().join("city"), "New York", zone, START).unwrap();
+        let office = CityOffice::init(&folder.path().join("city"), "New York", zone, START).unwrap();
         Self { folder, office }
     }
 
@@ -118,18 +115,12 @@ impl TestCity {
     /// Enrols a domain that is reached at `address`.
     pub(crate) fn enroll(&self, domain: &str, address: &str) -> NodeFolder {
         let node = self.node(domain);
-        self.office
-            .enroll_out(&node, &departure(domain, address), START)
-            .unwrap();
+        self.office.enroll_out(&node, &departure(domain, address), START).unwrap();
         node
     }
 }
 
 /// The first request of a domain that is reached at `address`.
 pub(crate) fn departure(domain: &str, address: &str) -> Departure {
-    Departure {
-        domain: Some(domain.parse().unwrap()),
-        listen: Some(address.parse().unwrap()),
-        ..Departure::default()
-    }
+    Departure { domain: Some(domain.parse().unwrap()), listen: Some(address.parse().unwrap()), ..Departure::default() }
 }

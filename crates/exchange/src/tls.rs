@@ -95,11 +95,7 @@ impl Tls {
     /// Reads `node.pem`, `node.key` and `city.pem` in `folder`.
     pub fn load(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
         let loaded = Files::read(folder)?.load(folder, &clock)?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            clock,
-            loaded: RwLock::new(Arc::new(loaded)),
-        })
+        Ok(Self { folder: folder.to_owned(), clock, loaded: RwLock::new(Arc::new(loaded)) })
     }
 
     /// Reads the files again and, if they changed and can be used, shows the new certificate on all links made from
@@ -132,10 +128,7 @@ impl Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Tls")
-            .field("own", &self.own())
-            .finish_non_exhaustive()
+        formatter.debug_struct("Tls").field("own", &self.own()).finish_non_exhaustive()
     }
 }
 
@@ -151,34 +144,21 @@ impl Files {
             let path = folder.join(name);
             fs::read(&path).map_err(|error| TlsError::File { path, error })
         };
-        Ok(Self {
-            certificate: read(CERTIFICATE_FILE)?,
-            key: read(KEY_FILE)?,
-            city: read(CITY_FILE)?,
-        })
+        Ok(Self { certificate: read(CERTIFICATE_FILE)?, key: read(KEY_FILE)?, city: read(CITY_FILE)? })
     }
 
     fn stamp(&self) -> Hash32 {
-        let Self {
-            certificate,
-            key,
-            city,
-        } = self;
+        let Self { certificate, key, city } = self;
         let [certificate, key, city] = [certificate, key, city].map(|file| Hash32::of(&[file]).0);
         Hash32::of(&[&certificate, &key, &city])
     }
 
     fn load(&self, folder: &Path, clock: &Arc<dyn Clock>) -> Result<Loaded, TlsError> {
-        let unfit = |name, what| TlsError::Pem {
-            path: folder.join(name),
-            what,
-        };
-        let certificate = CertificateDer::from_pem_slice(&self.certificate)
-            .map_err(|_| unfit(CERTIFICATE_FILE, "certificate"))?;
-        let key =
-            PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| unfit(KEY_FILE, "private key"))?;
-        let city = CertificateDer::from_pem_slice(&self.city)
-            .map_err(|_| unfit(CITY_FILE, "certificate"))?;
+        let unfit = |name, what| TlsError::Pem { path: folder.join(name), what };
+        let certificate =
+            CertificateDer::from_pem_slice(&self.certificate).map_err(|_| unfit(CERTIFICATE_FILE, "certificate"))?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| unfit(KEY_FILE, "private key"))?;
+        let city = CertificateDer::from_pem_slice(&self.city).map_err(|_| unfit(CITY_FILE, "certificate"))?;
         let own = identity_of(&certificate)?;
         let mut roots = RootCertStore::empty();
         roots.add(city).map_err(TlsError::Unusable)?;
@@ -187,12 +167,9 @@ impl Files {
         Ok(Loaded {
             stamp: self.stamp(),
             own,
-            client: client_config(&roots, &certificate, &key, &city_time)
-                .map_err(TlsError::Unusable)?,
-            server: server_config(&roots, &certificate, &key, &city_time)
-                .map_err(TlsError::Unusable)?,
-            department: department_config(&certificate, &key, &city_time)
-                .map_err(TlsError::Unusable)?,
+            client: client_config(&roots, &certificate, &key, &city_time).map_err(TlsError::Unusable)?,
+            server: server_config(&roots, &certificate, &key, &city_time).map_err(TlsError::Unusable)?,
+            department: department_config(&certificate, &key, &city_time).map_err(TlsError::Unusable)?,
         })
     }
 }
@@ -207,11 +184,7 @@ pub struct TlsDial {
 impl TlsDial {
     /// Dials as `tls` says, and counts into `traffic`.
     pub fn new(network: Arc<dyn Network>, tls: Arc<Tls>, traffic: Arc<Traffic>) -> Self {
-        Self {
-            network,
-            tls,
-            traffic,
-        }
+        Self { network, tls, traffic }
     }
 }
 
@@ -222,22 +195,14 @@ impl Dial for TlsDial {
         if loaded.own.certificate_expires <= self.tls.clock.now() {
             return Err(LinkError::OwnExpired);
         }
-        let io = within(CONNECT_S_MAX, self.network.connect(address))
-            .await?
-            .map_err(LinkError::Connect)?;
+        let io = within(CONNECT_S_MAX, self.network.connect(address)).await?.map_err(LinkError::Connect)?;
         let meter = Meter::default();
         let name = ServerName::try_from(NO_SERVER_NAME).expect("a constant that is a valid name");
-        let connecting = TlsConnector::from(Arc::clone(&loaded.client))
-            .connect(name, Metered::new(io, meter.clone()));
-        let stream = within(HANDSHAKE_S_MAX, connecting)
-            .await?
-            .map_err(handshake_error)?;
+        let connecting = TlsConnector::from(Arc::clone(&loaded.client)).connect(name, Metered::new(io, meter.clone()));
+        let stream = within(HANDSHAKE_S_MAX, connecting).await?.map_err(handshake_error)?;
         let peer = shown_identity(stream.get_ref().1.peer_certificates())?;
         if let Some(expected) = expect.filter(|expected| **expected != peer.domain) {
-            return Err(LinkError::WrongDomain {
-                expected: expected.clone(),
-                found: peer.domain,
-            });
+            return Err(LinkError::WrongDomain { expected: expected.clone(), found: peer.domain });
         }
         meter.assign(&self.traffic, &peer.domain);
         Ok(Link::new(Box::new(stream), peer))
@@ -257,26 +222,15 @@ impl TlsAccept {
     /// Takes links as `tls` says, and counts into `traffic`.
     pub fn new(listener: Box<dyn Listener>, tls: Arc<Tls>, traffic: Arc<Traffic>) -> Self {
         let links = Arc::new(Semaphore::new(INCOMING_LINKS_MAX));
-        Self {
-            listener,
-            tls,
-            traffic,
-            handshakes: JoinSet::new(),
-            links,
-        }
+        Self { listener, tls, traffic, handshakes: JoinSet::new(), links }
     }
 
     fn begin_handshake(&mut self, io: BoxedIo, permit: tokio::sync::OwnedSemaphorePermit) {
-        let (server, traffic) = (
-            Arc::clone(&self.tls.loaded().server),
-            Arc::clone(&self.traffic),
-        );
+        let (server, traffic) = (Arc::clone(&self.tls.loaded().server), Arc::clone(&self.traffic));
         self.handshakes.spawn(async move {
             let meter = Meter::default();
             let accepting = TlsAcceptor::from(server).accept(Metered::new(io, meter.clone()));
-            let stream = within(HANDSHAKE_S_MAX, accepting)
-                .await?
-                .map_err(handshake_error)?;
+            let stream = within(HANDSHAKE_S_MAX, accepting).await?.map_err(handshake_error)?;
             let peer = shown_identity(stream.get_ref().1.peer_certificates())?;
             meter.assign(&traffic, &peer.domain);
             Ok(Link::new(Box::new(stream), peer).with_permit(permit))
@@ -289,10 +243,7 @@ impl Accept for TlsAccept {
     async fn accept(&mut self) -> Result<Link, LinkError> {
         loop {
             let next = async {
-                let permit = Arc::clone(&self.links)
-                    .acquire_owned()
-                    .await
-                    .expect("never closed");
+                let permit = Arc::clone(&self.links).acquire_owned().await.expect("never closed");
                 Ok::<_, io::Error>((self.listener.accept().await?, permit))
             };
             tokio::select! {
@@ -316,9 +267,7 @@ impl Accept for TlsAccept {
 }
 
 async fn within<T>(seconds: u64, work: impl Future<Output = T>) -> Result<T, LinkError> {
-    timeout(Duration::from_secs(seconds), work)
-        .await
-        .map_err(|_| LinkError::Timeout { seconds })
+    timeout(Duration::from_secs(seconds), work).await.map_err(|_| LinkError::Timeout { seconds })
 }
 
 fn shown_identity(chain: Option<&[CertificateDer<'_>]>) -> Result<PeerIdentity, LinkError> {
@@ -327,16 +276,14 @@ fn shown_identity(chain: Option<&[CertificateDer<'_>]>) -> Result<PeerIdentity, 
 }
 
 fn handshake_error(error: io::Error) -> LinkError {
-    let cause = error
-        .get_ref()
-        .and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     match cause {
         Some(rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         )) => LinkError::PeerExpired,
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        )) => LinkError::ForeignCity,
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
+            LinkError::ForeignCity
+        }
         _ => LinkError::Handshake(error),
     }
 }

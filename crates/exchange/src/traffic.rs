@@ -33,10 +33,7 @@ struct Counters {
 
 impl Counters {
     fn read(&self) -> PeerTraffic {
-        PeerTraffic {
-            sent_bytes: self.sent.load(Relaxed),
-            received_bytes: self.received.load(Relaxed),
-        }
+        PeerTraffic { sent_bytes: self.sent.load(Relaxed), received_bytes: self.received.load(Relaxed) }
     }
 }
 
@@ -50,10 +47,7 @@ impl Traffic {
     /// The counts so far.
     pub fn by_peer(&self) -> BTreeMap<DomainName, PeerTraffic> {
         let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers
-            .iter()
-            .map(|(domain, counters)| (domain.clone(), counters.read()))
-            .collect()
+        peers.iter().map(|(domain, counters)| (domain.clone(), counters.read())).collect()
     }
 
     fn counters(&self, domain: &DomainName) -> Arc<Counters> {
@@ -76,10 +70,7 @@ impl Meter {
     /// Counts this link, its handshake included, for `domain` from now on.
     pub fn assign(&self, traffic: &Traffic, domain: &DomainName) {
         let counters = traffic.counters(domain);
-        let PeerTraffic {
-            sent_bytes,
-            received_bytes,
-        } = self.0.handshake.read();
+        let PeerTraffic { sent_bytes, received_bytes } = self.0.handshake.read();
         counters.sent.fetch_add(sent_bytes, Relaxed);
         counters.received.fetch_add(received_bytes, Relaxed);
         // A second assignment changes nothing: a link has one peer.
@@ -105,34 +96,20 @@ impl Metered {
 }
 
 impl AsyncRead for Metered {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(context, into);
         let read = into.filled().len() - before;
-        self.meter
-            .counters()
-            .received
-            .fetch_add(read as u64, Relaxed);
+        self.meter.counters().received.fetch_add(read as u64, Relaxed);
         polled
     }
 }
 
 impl AsyncWrite for Metered {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        from: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(context, from);
         if let Poll::Ready(Ok(written)) = &polled {
-            self.meter
-                .counters()
-                .sent
-                .fetch_add(*written as u64, Relaxed);
+            self.meter.counters().sent.fetch_add(*written as u64, Relaxed);
         }
         polled
     }
@@ -165,10 +142,7 @@ mod tests {
         let domain: DomainName = "traffic".parse().unwrap();
         meter.assign(&traffic, &domain);
         near.write_all(b"!").await.unwrap();
-        let counted = PeerTraffic {
-            sent_bytes: 6,
-            received_bytes: 2,
-        };
+        let counted = PeerTraffic { sent_bytes: 6, received_bytes: 2 };
         assert_eq!(traffic.by_peer(), BTreeMap::from([(domain, counted)]));
     }
 }

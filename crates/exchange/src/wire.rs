@@ -71,25 +71,11 @@ pub(crate) fn hash_bytes(hash: &Hash32) -> Bytes {
 
 /// A text that a peer chose, fit for a log.
 pub(crate) fn text_of(text: &str) -> String {
-    text.chars()
-        .filter(|character| !character.is_control())
-        .take(TEXT_CHARACTERS_MAX)
-        .collect()
+    text.chars().filter(|character| !character.is_control()).take(TEXT_CHARACTERS_MAX).collect()
 }
 
 pub(crate) fn head_message(head: SignedHead) -> proto::SignedHead {
-    let SignedHead {
-        head:
-            Head {
-                product,
-                size,
-                root,
-                closed_through,
-                at,
-            },
-        key,
-        signature,
-    } = head;
+    let SignedHead { head: Head { product, size, root, closed_through, at }, key, signature } = head;
     proto::SignedHead {
         product: product.to_string(),
         size,
@@ -103,25 +89,13 @@ pub(crate) fn head_message(head: SignedHead) -> proto::SignedHead {
 
 /// The head in a message; its signature is not verified.
 fn head_of(message: proto::SignedHead) -> Result<SignedHead, WireError> {
-    let proto::SignedHead {
-        product,
-        size,
-        root,
-        closed_through_us,
-        at_us,
-        key,
-        signature,
-    } = message;
+    let proto::SignedHead { product, size, root, closed_through_us, at_us, key, signature } = message;
     if signature.len() > SIGNATURE_BYTES_MAX {
         return Err(WireError("signature"));
     }
     let instant = |micros| {
         let instant = UtcMicros(micros);
-        if instant.is_in_range() {
-            Ok(instant)
-        } else {
-            Err(WireError("time"))
-        }
+        if instant.is_in_range() { Ok(instant) } else { Err(WireError("time")) }
     };
     let head = Head {
         product: product_of(&product)?,
@@ -130,11 +104,7 @@ fn head_of(message: proto::SignedHead) -> Result<SignedHead, WireError> {
         closed_through: instant(closed_through_us)?,
         at: instant(at_us)?,
     };
-    Ok(SignedHead {
-        head,
-        key: hash_of(&key)?,
-        signature: signature.into(),
-    })
+    Ok(SignedHead { head, key: hash_of(&key)?, signature: signature.into() })
 }
 
 fn some_head_of(message: Option<proto::SignedHead>) -> Result<SignedHead, WireError> {
@@ -163,10 +133,7 @@ impl From<Reason> for proto::Refusal {
             Reason::BeyondEnd => Wire::BeyondEnd,
             Reason::Other => Wire::Unspecified,
         };
-        Self {
-            reason: wire.into(),
-            message: reason.to_string(),
-        }
+        Self { reason: wire.into(), message: reason.to_string() }
     }
 }
 
@@ -187,16 +154,12 @@ impl From<Listed> for proto::ListedProduct {
         use proto::listed_product::Standing as Wire;
         let Listed { product, standing } = listed;
         let standing = match standing {
-            Standing::Granted { contract, head } => Wire::Grant(proto::Grant {
-                contract_hash: hash_bytes(&contract),
-                head: Some(head_message(head)),
-            }),
+            Standing::Granted { contract, head } => {
+                Wire::Grant(proto::Grant { contract_hash: hash_bytes(&contract), head: Some(head_message(head)) })
+            }
             Standing::Refused(reason) => Wire::Refusal(reason.into()),
         };
-        Self {
-            product: product.to_string(),
-            standing: Some(standing),
-        }
+        Self { product: product.to_string(), standing: Some(standing) }
     }
 }
 
@@ -208,18 +171,12 @@ impl TryFrom<proto::ListedProduct> for Listed {
         let proto::ListedProduct { product, standing } = message;
         let product = product_of(&product)?;
         let standing = match standing.ok_or(WireError("standing"))? {
-            Wire::Grant(proto::Grant {
-                contract_hash,
-                head,
-            }) => {
+            Wire::Grant(proto::Grant { contract_hash, head }) => {
                 let head = some_head_of(head)?;
                 if head.head.product != product {
                     return Err(WireError("head of that product"));
                 }
-                Standing::Granted {
-                    contract: hash_of(&contract_hash)?,
-                    head,
-                }
+                Standing::Granted { contract: hash_of(&contract_hash)?, head }
             }
             Wire::Refusal(refusal) => Standing::Refused(reason_of(&refusal)),
         };
@@ -236,9 +193,7 @@ pub(crate) fn listing_of(message: proto::ListProductsResponse) -> Result<Vec<Lis
 }
 
 /// A contract's public document, or why it is not given.
-pub(crate) fn contract_of(
-    message: proto::GetContractResponse,
-) -> Result<Result<Bytes, Reason>, WireError> {
+pub(crate) fn contract_of(message: proto::GetContractResponse) -> Result<Result<Bytes, Reason>, WireError> {
     use proto::get_contract_response::Outcome as Wire;
     let proto::GetContractResponse { outcome } = message;
     match outcome.ok_or(WireError("contract"))? {
@@ -250,12 +205,7 @@ pub(crate) fn contract_of(
 
 impl From<Page> for proto::ReleasePage {
     fn from(page: Page) -> Self {
-        let Page {
-            from_index,
-            entries,
-            page_head,
-            newest_head,
-        } = page;
+        let Page { from_index, entries, page_head, newest_head } = page;
         Self {
             from_index,
             entries: entries.into_iter().map(Bytes::from).collect(),
@@ -269,12 +219,7 @@ impl TryFrom<proto::ReleasePage> for Page {
     type Error = WireError;
 
     fn try_from(message: proto::ReleasePage) -> Result<Self, WireError> {
-        let proto::ReleasePage {
-            from_index,
-            entries,
-            page_head,
-            newest_head,
-        } = message;
+        let proto::ReleasePage { from_index, entries, page_head, newest_head } = message;
         if entries.is_empty() {
             return Err(WireError("entries"));
         }
@@ -288,9 +233,7 @@ impl TryFrom<proto::ReleasePage> for Page {
 }
 
 /// The next page of a log, or why there is none.
-pub(crate) fn page_of(
-    message: proto::PullReleasesResponse,
-) -> Result<Result<Page, Reason>, WireError> {
+pub(crate) fn page_of(message: proto::PullReleasesResponse) -> Result<Result<Page, Reason>, WireError> {
     use proto::pull_releases_response::Content as Wire;
     let proto::PullReleasesResponse { content } = message;
     match content.ok_or(WireError("page"))? {
@@ -311,33 +254,18 @@ mod tests {
             closed_through: UtcMicros::MIN,
             at: UtcMicros::MAX,
         };
-        SignedHead {
-            head,
-            key: Hash32([2; 32]),
-            signature: vec![3; SIGNATURE_BYTES_MAX],
-        }
+        SignedHead { head, key: Hash32([2; 32]), signature: vec![3; SIGNATURE_BYTES_MAX] }
     }
 
     fn listed(standing: Standing) -> Listed {
-        Listed {
-            product: "traffic.taxi".parse().unwrap(),
-            standing,
-        }
+        Listed { product: "traffic.taxi".parse().unwrap(), standing }
     }
 
     #[test]
     fn what_is_said_is_what_is_heard() {
-        let granted = Standing::Granted {
-            contract: Hash32([4; 32]),
-            head: head("traffic.taxi"),
-        };
-        let reasons = [
-            Reason::NotGranted,
-            Reason::UnknownProduct,
-            Reason::UnknownContract,
-            Reason::BeyondEnd,
-            Reason::Other,
-        ];
+        let granted = Standing::Granted { contract: Hash32([4; 32]), head: head("traffic.taxi") };
+        let reasons =
+            [Reason::NotGranted, Reason::UnknownProduct, Reason::UnknownContract, Reason::BeyondEnd, Reason::Other];
         let standings = reasons.map(Standing::Refused).into_iter().chain([granted]);
         for said in standings.map(listed) {
             let heard = Listed::try_from(proto::ListedProduct::from(said.clone()));
@@ -350,14 +278,8 @@ mod tests {
             newest_head: head("traffic.taxi"),
         };
         let heard = Page::try_from(proto::ReleasePage::from(page.clone())).unwrap();
-        assert_eq!(
-            (heard.from_index, heard.entries),
-            (page.from_index, page.entries)
-        );
-        assert_eq!(
-            (heard.page_head, heard.newest_head),
-            (page.page_head, page.newest_head)
-        );
+        assert_eq!((heard.from_index, heard.entries), (page.from_index, page.entries));
+        assert_eq!((heard.page_head, heard.newest_head), (page.page_head, page.newest_head));
     }
 
     #[test]
@@ -375,10 +297,7 @@ mod tests {
         for change in changes {
             let mut message = head_message(head("traffic.taxi"));
             change(&mut message);
-            let grant = proto::Grant {
-                contract_hash: vec![0; 32].into(),
-                head: Some(message),
-            };
+            let grant = proto::Grant { contract_hash: vec![0; 32].into(), head: Some(message) };
             let listed = proto::ListedProduct {
                 product: "traffic.taxi".into(),
                 standing: Some(proto::listed_product::Standing::Grant(grant)),
@@ -388,26 +307,17 @@ mod tests {
         let refused = proto::ListedProduct::from(listed(Standing::Refused(Reason::NotGranted)));
         let many = vec![refused.clone(); PRODUCTS_PER_DOMAIN_MAX + 1];
         assert!(listing_of(proto::ListProductsResponse { products: many }).is_err());
-        let nothing = proto::ListedProduct {
-            standing: None,
-            ..refused
-        };
+        let nothing = proto::ListedProduct { standing: None, ..refused };
         assert!(Listed::try_from(nothing).is_err());
         assert!(page_of(proto::PullReleasesResponse { content: None }).is_err());
         assert!(contract_of(proto::GetContractResponse { outcome: None }).is_err());
         let empty = proto::ReleasePage::default();
-        assert!(
-            Page::try_from(empty).is_err(),
-            "a page has an entry at least"
-        );
+        assert!(Page::try_from(empty).is_err(), "a page has an entry at least");
     }
 
     #[test]
     fn a_reason_of_a_newer_version_is_some_reason() {
-        let refusal = proto::Refusal {
-            reason: 99,
-            message: "because".into(),
-        };
+        let refusal = proto::Refusal { reason: 99, message: "because".into() };
         assert_eq!(reason_of(&refusal), Reason::Other);
         assert_eq!(text_of("a\nb\u{1b}[2J"), "ab[2J");
         assert_eq!(text_of(&"x".repeat(1_000)).len(), TEXT_CHARACTERS_MAX);

@@ -132,12 +132,14 @@ fn membership(folder: &NodeFolder, config: &Config, clock: std::sync::Arc<dyn Cl
         Err(error) => return report.failed("certificate", error, ASK),
     };
     let days = days_left(own.certificate_expires, now);
-    let message = format!("of {}, {days} days left", own.domain);
+    let message = format!("of {}, issued by the city's office, {days} days left", own.domain);
     if own.domain != config.node.domain {
         let mend = format!("set `domain = \"{}\"` under [node], or use the other node's folder", own.domain);
         report.failed("certificate", format!("it is that of {}, not of {}", own.domain, config.node.domain), mend);
     } else if own.certificate_expires <= now {
         report.failed("certificate", "it has expired", ASK);
+    } else if let Err(error) = folder.check_certificate(now) {
+        report.failed("certificate", error, ASK);
     } else if days < CERTIFICATE_DAYS_MIN {
         report.add("certificate", CheckState::Warning, message, ASK);
     } else {

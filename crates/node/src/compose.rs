@@ -251,14 +251,10 @@ fn spawn(
     }
     publishers.start(&parts.environment, millis(config.publisher.interval_ms), metrics, others, abort);
     others.spawn(city::puller(parts).run(stop.clone()));
-    others.spawn(upkeep::every(
-        millis(config.pull.reload_interval_ms),
-        Arc::clone(parts),
-        stop.clone(),
-        upkeep::reload,
-    ));
-    let retention = millis(config.publisher.retention_interval_ms);
-    others.spawn(upkeep::every(retention, Arc::clone(parts), stop.clone(), upkeep::retain));
+    let reload = millis(config.pull.reload_interval_ms);
+    others.spawn(upkeep::every(reload, reload, Arc::clone(parts), stop.clone(), upkeep::reload));
+    let (retention, delay) = (millis(config.publisher.retention_interval_ms), upkeep::RETENTION_DELAY);
+    others.spawn(upkeep::every(retention, delay, Arc::clone(parts), stop.clone(), upkeep::retain));
     servers.close();
     others.close();
     failed

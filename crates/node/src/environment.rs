@@ -58,10 +58,7 @@ impl Environment {
 impl Storage {
     /// The disk, without a hook.
     pub fn disk() -> Storage {
-        Storage {
-            environment: civicmesh_store::Environment::Disk,
-            hook: None,
-        }
+        Storage { environment: civicmesh_store::Environment::Disk, hook: None }
     }
 }
 

@@ -8,7 +8,7 @@ use civicmesh_exchange::link::{Stopped, run_blocking};
 use civicmesh_model::names::DatasetName;
 use civicmesh_model::time::UtcMicros;
 use civicmesh_vault::VaultError;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::Parts;
@@ -26,9 +26,18 @@ enum UpkeepError {
     Rejects(#[from] std::io::Error),
 }
 
-/// Calls `work` on the blocking executor, at once and then every `period`, until `stop`.
-pub(crate) async fn every(period: Duration, parts: Arc<Parts>, stop: CancellationToken, work: fn(&Parts)) {
-    let mut ticks = interval(period);
+/// How long after its start a node first drops what is past its retention: what it can still release comes first.
+pub(crate) const RETENTION_DELAY: Duration = Duration::from_secs(60);
+
+/// Calls `work` on the blocking executor, after `delay` and then every `period`, until `stop`.
+pub(crate) async fn every(
+    period: Duration,
+    delay: Duration,
+    parts: Arc<Parts>,
+    stop: CancellationToken,
+    work: fn(&Parts),
+) {
+    let mut ticks = interval_at(Instant::now() + delay, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

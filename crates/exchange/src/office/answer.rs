@@ -6,9 +6,7 @@ use civicmesh_model::{
     time::{UtcMicros, Zone},
 };
 use rcgen::PublicKeyData;
-use rustls::{
-    RootCertStore, client::verify_server_cert_signed_by_trust_anchor, server::ParsedCertificate,
-};
+use rustls::{RootCertStore, client::verify_server_cert_signed_by_trust_anchor, server::ParsedCertificate};
 use rustls_pki_types::{CertificateDer, UnixTime, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,11 +42,7 @@ impl Answer {
         roster: &SignedRoster,
     ) -> Result<Self, OfficeError> {
         let roster = serde_json::from_slice(roster.as_bytes()).map_err(|error| shape(&error))?;
-        Ok(Self {
-            certificate,
-            city_certificate,
-            roster,
-        })
+        Ok(Self { certificate, city_certificate, roster })
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, OfficeError> {
@@ -66,11 +60,7 @@ impl Answer {
 }
 
 fn shape(error: &serde_json::Error) -> OfficeError {
-    DocumentError::Shape {
-        kind: KIND,
-        reason: error.to_string(),
-    }
-    .into()
+    DocumentError::Shape { kind: KIND, reason: error.to_string() }.into()
 }
 
 /// An answer that was installed.
@@ -105,43 +95,21 @@ pub fn accept(folder: &NodeFolder, answer: &[u8], now: UtcMicros) -> Result<Acce
     if !roster.roster().admits(&own) {
         return Err(OfficeError::OtherNode);
     }
-    files::write(
-        &folder.city_file(),
-        answer.city_certificate.as_bytes(),
-        Privacy::Open,
-    )?;
+    files::write(&folder.city_file(), answer.city_certificate.as_bytes(), Privacy::Open)?;
     keep_newest(folder, &roster, &city)?;
-    files::write(
-        &folder.certificate_file(),
-        answer.certificate.as_bytes(),
-        Privacy::Open,
-    )?;
+    files::write(&folder.certificate_file(), answer.certificate.as_bytes(), Privacy::Open)?;
     let fingerprint = city.fingerprint();
     let (city, timezone) = (roster.roster().city.clone(), roster.roster().timezone);
-    Ok(Accepted {
-        domain: own.domain,
-        city,
-        timezone,
-        fingerprint,
-        expires: own.certificate_expires,
-    })
+    Ok(Accepted { domain: own.domain, city, timezone, fingerprint, expires: own.certificate_expires })
 }
 
 fn certificate(pem: &str) -> Result<CertificateDer<'static>, OfficeError> {
-    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| {
-        DocumentError::Shape {
-            kind: KIND,
-            reason: "no certificate".into(),
-        }
-        .into()
-    })
+    CertificateDer::from_pem_slice(pem.as_bytes())
+        .map_err(|_| DocumentError::Shape { kind: KIND, reason: "no certificate".into() }.into())
 }
 
 /// The city's certificate; a node that is in a city already stays in it.
-fn certificate_of_city(
-    folder: &NodeFolder,
-    pem: &str,
-) -> Result<CertificateDer<'static>, OfficeError> {
+fn certificate_of_city(folder: &NodeFolder, pem: &str) -> Result<CertificateDer<'static>, OfficeError> {
     let city_certificate = certificate(pem)?;
     if folder.city_file().exists() && folder.city_key()? != CityKey::of(&city_certificate)? {
         return Err(OfficeError::OtherCity);
@@ -149,7 +117,8 @@ fn certificate_of_city(
     Ok(city_certificate)
 }
 
-fn check_issued(
+/// Whether the city's office issued the certificate, and it is in force.
+pub(super) fn check_issued(
     certificate: &CertificateDer<'_>,
     city_certificate: CertificateDer<'static>,
     now: UtcMicros,
@@ -158,20 +127,13 @@ fn check_issued(
     let mut roots = RootCertStore::empty();
     roots.add(city_certificate).map_err(invalid)?;
     let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
-    let now = UnixTime::since_unix_epoch(std::time::Duration::from_micros(
-        now.0.max(0).unsigned_abs(),
-    ));
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_micros(now.0.max(0).unsigned_abs()));
     let parsed = ParsedCertificate::try_from(certificate).map_err(invalid)?;
-    verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, algorithms.all)
-        .map_err(invalid)
+    verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, algorithms.all).map_err(invalid)
 }
 
 /// Writes the roster unless the node holds a newer one, which peers may have handed it.
-fn keep_newest(
-    folder: &NodeFolder,
-    roster: &SignedRoster,
-    city: &CityKey,
-) -> Result<(), OfficeError> {
+fn keep_newest(folder: &NodeFolder, roster: &SignedRoster, city: &CityKey) -> Result<(), OfficeError> {
     let path = folder.roster_file();
     if path.exists() {
         let kept = SignedRoster::verify(&files::read(&path)?, city)?;

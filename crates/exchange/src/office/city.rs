@@ -11,8 +11,8 @@ use civicmesh_model::{
     time::{UtcMicros, Zone},
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -93,12 +93,7 @@ pub struct CityOffice {
 
 impl CityOffice {
     /// Founds a city in a folder that holds none.
-    pub fn init(
-        folder: &Path,
-        name: &str,
-        timezone: Zone,
-        now: UtcMicros,
-    ) -> Result<Self, OfficeError> {
+    pub fn init(folder: &Path, name: &str, timezone: Zone, now: UtcMicros) -> Result<Self, OfficeError> {
         check_city_name(name).map_err(|reason| OfficeError::City(reason.into()))?;
         if config_file(folder).exists() || key_file(folder).exists() {
             return Err(OfficeError::CityExists(folder.to_owned()));
@@ -108,29 +103,12 @@ impl CityOffice {
         let key = KeyPair::generate()?;
         let certificate = city_certificate(name, now)?.self_signed(&key)?;
         let members = BTreeMap::new();
-        let roster = Roster {
-            city: name.into(),
-            timezone,
-            serial: 1,
-            members,
-        };
+        let roster = Roster { city: name.into(), timezone, serial: 1, members };
         let roster = SignedRoster::sign(roster, &key)?;
-        files::write(
-            &key_file(folder),
-            key.serialize_pem().as_bytes(),
-            Privacy::Private,
-        )?;
-        files::write(
-            &certificate_file(folder),
-            certificate.pem().as_bytes(),
-            Privacy::Open,
-        )?;
+        files::write(&key_file(folder), key.serialize_pem().as_bytes(), Privacy::Private)?;
+        files::write(&certificate_file(folder), certificate.pem().as_bytes(), Privacy::Open)?;
         files::write(&roster_file(folder), roster.as_bytes(), Privacy::Open)?;
-        files::write(
-            &config_file(folder),
-            config_text(name, timezone).as_bytes(),
-            Privacy::Open,
-        )?;
+        files::write(&config_file(folder), config_text(name, timezone).as_bytes(), Privacy::Open)?;
         Self::open(folder)
     }
 
@@ -147,36 +125,22 @@ impl CityOffice {
                 path.display()
             )));
         }
-        Ok(Self {
-            folder: folder.to_owned(),
-            config,
-            _lock: lock,
-        })
+        Ok(Self { folder: folder.to_owned(), config, _lock: lock })
     }
 
     /// The city's public key.
     pub fn city_key(&self) -> Result<CityKey, OfficeError> {
-        Ok(CityKey::of(&certificate_in(&certificate_file(
-            &self.folder,
-        ))?)?)
+        Ok(CityKey::of(&certificate_in(&certificate_file(&self.folder))?)?)
     }
 
     /// The roster as the office last signed it.
     pub fn roster(&self) -> Result<SignedRoster, OfficeError> {
-        Ok(SignedRoster::verify(
-            &files::read(&roster_file(&self.folder))?,
-            &self.city_key()?,
-        )?)
+        Ok(SignedRoster::verify(&files::read(&roster_file(&self.folder))?, &self.city_key()?)?)
     }
 
     /// Answers a request: admits the domain, or certifies it anew. A domain that comes with other keys than it was
     /// admitted with is refused unless `replace` is set.
-    pub fn enroll(
-        &self,
-        request: &[u8],
-        replace: bool,
-        now: UtcMicros,
-    ) -> Result<Enrolled, OfficeError> {
+    pub fn enroll(&self, request: &[u8], replace: bool, now: UtcMicros) -> Result<Enrolled, OfficeError> {
         let request = Request::verify(request)?;
         let member = request.member()?;
         let roster = self.roster()?;
@@ -189,12 +153,7 @@ impl CityOffice {
         let certificate = params.signed_by(&request.tls_key()?, &issuer)?;
         let roster = self.list(roster, &request.domain, member, &key)?;
         let answer = Answer::new(certificate.pem(), city_pem, &roster)?.to_bytes()?;
-        Ok(Enrolled {
-            domain: request.domain,
-            standing,
-            answer,
-            expires,
-        })
+        Ok(Enrolled { domain: request.domain, standing, answer, expires })
     }
 
     /// Makes a whole node folder, keys included. For demonstration and simulation: whoever runs the office has then
@@ -242,12 +201,7 @@ impl CityOffice {
     }
 }
 
-fn standing(
-    roster: &Roster,
-    domain: &DomainName,
-    member: &Member,
-    replace: bool,
-) -> Result<Standing, OfficeError> {
+fn standing(roster: &Roster, domain: &DomainName, member: &Member, replace: bool) -> Result<Standing, OfficeError> {
     for (other, listed) in roster.members.iter().filter(|(other, _)| *other != domain) {
         if listed.tls_key == member.tls_key || listed.release_key == member.release_key {
             return Err(OfficeError::KeysInUse(other.clone()));
@@ -256,9 +210,7 @@ fn standing(
     check_address(roster, domain, &member.address)?;
     match roster.members.get(domain) {
         None => Ok(Standing::New),
-        Some(listed)
-            if listed.tls_key == member.tls_key && listed.release_key == member.release_key =>
-        {
+        Some(listed) if listed.tls_key == member.tls_key && listed.release_key == member.release_key => {
             Ok(Standing::Renewed)
         }
         Some(_) if replace => Ok(Standing::Replaced),
@@ -266,18 +218,11 @@ fn standing(
     }
 }
 
-fn check_address(
-    roster: &Roster,
-    domain: &DomainName,
-    address: &Address,
-) -> Result<(), OfficeError> {
+fn check_address(roster: &Roster, domain: &DomainName, address: &Address) -> Result<(), OfficeError> {
     let mut others = roster.members.iter().filter(|(other, _)| *other != domain);
     match others.find(|(_, listed)| listed.address == *address) {
         None => Ok(()),
-        Some((other, _)) => Err(OfficeError::AddressInUse {
-            address: address.to_string(),
-            domain: other.clone(),
-        }),
+        Some((other, _)) => Err(OfficeError::AddressInUse { address: address.to_string(), domain: other.clone() }),
     }
 }
 
@@ -311,18 +256,10 @@ certificate_days = {NODE_CERTIFICATE_DAYS}
 
 fn city_certificate(name: &str, now: UtcMicros) -> Result<CertificateParams, OfficeError> {
     let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "civicmesh city office");
-    params
-        .distinguished_name
-        .push(DnType::OrganizationName, name);
+    params.distinguished_name.push(DnType::CommonName, "civicmesh city office");
+    params.distinguished_name.push(DnType::OrganizationName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::CrlSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     params.serial_number = Some(random_serial()?);
     params.not_before = certificate_time(now.0 - CLOCK_SKEW_HOURS * MICROS_PER_HOUR)?;
     params.not_after = certificate_time(now.0 + i64::from(CITY_CERTIFICATE_DAYS) * MICROS_PER_DAY)?;
@@ -336,18 +273,11 @@ fn node_certificate(
     expires: UtcMicros,
 ) -> Result<CertificateParams, OfficeError> {
     let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, domain.as_str());
-    params
-        .distinguished_name
-        .push(DnType::OrganizationName, city);
+    params.distinguished_name.push(DnType::CommonName, domain.as_str());
+    params.distinguished_name.push(DnType::OrganizationName, city);
     params.subject_alt_names = vec![SanType::URI(domain_uri(domain).as_str().try_into()?)];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     params.serial_number = Some(random_serial()?);
     params.not_before = certificate_time(now.0 - CLOCK_SKEW_HOURS * MICROS_PER_HOUR)?;
@@ -362,9 +292,7 @@ fn certificate_time(micros: i64) -> Result<OffsetDateTime, OfficeError> {
 
 fn random_serial() -> Result<SerialNumber, OfficeError> {
     let mut bytes = [0; SERIAL_BYTES];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| rcgen::Error::RingUnspecified)?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| rcgen::Error::RingUnspecified)?;
     bytes[0] &= 0x7f;
     Ok(SerialNumber::from_slice(&bytes))
 }

@@ -43,19 +43,12 @@ pub(super) fn read_text(path: &Path) -> Result<String, OfficeError> {
 }
 
 pub(super) fn failed(path: &Path, error: io::Error) -> OfficeError {
-    OfficeError::File {
-        path: path.to_owned(),
-        error,
-    }
+    OfficeError::File { path: path.to_owned(), error }
 }
 
 /// Makes a folder and those above it; one that exists keeps its mode.
 pub(super) fn make_folder(path: &Path, privacy: Privacy) -> Result<(), OfficeError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(privacy.folder_mode())
-        .create(path)
-        .map_err(|error| failed(path, error))
+    DirBuilder::new().recursive(true).mode(privacy.folder_mode()).create(path).map_err(|error| failed(path, error))
 }
 
 /// Writes a file so that it is there whole, or as it was before.
@@ -67,12 +60,7 @@ fn write_whole(path: &Path, content: &[u8], privacy: Privacy) -> io::Result<()> 
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let fresh = path.with_file_name(name);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(privacy.file_mode())
-        .open(&fresh)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(privacy.file_mode()).open(&fresh)?;
     file.set_permissions(fs::Permissions::from_mode(privacy.file_mode()))?;
     file.write_all(content)?;
     file.sync_all()?;

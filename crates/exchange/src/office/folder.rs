@@ -6,13 +6,14 @@ use std::{
 };
 
 use civicmesh_ledger::SigningKey;
-use civicmesh_model::{hash::Hash32, names::DomainName};
+use civicmesh_model::{hash::Hash32, names::DomainName, time::UtcMicros};
 use rcgen::KeyPair;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
 
 use super::{
     OfficeError,
+    answer::check_issued,
     files::{self, Privacy},
     request,
 };
@@ -171,11 +172,16 @@ impl NodeFolder {
         Ok(CityKey::of(&certificate_in(&self.city_file())?)?)
     }
 
+    /// Whether the node's certificate was issued by the city's office and is in force, for `node check`.
+    pub fn check_certificate(&self, now: UtcMicros) -> Result<(), OfficeError> {
+        check_issued(&certificate_in(&self.certificate_file())?, certificate_in(&self.city_file())?, now)
+    }
+
     /// The key that signs the domain's log heads.
     pub fn release_key(&self) -> Result<SigningKey, OfficeError> {
         let path = self.release_key_file();
-        let key = PrivatePkcs8KeyDer::from_pem_slice(&files::read(&path)?)
-            .map_err(|_| OfficeError::Key(path.clone()))?;
+        let key =
+            PrivatePkcs8KeyDer::from_pem_slice(&files::read(&path)?).map_err(|_| OfficeError::Key(path.clone()))?;
         SigningKey::from_pkcs8(key.secret_pkcs8_der()).map_err(|_| OfficeError::Key(path))
     }
 
@@ -183,8 +189,7 @@ impl NodeFolder {
     pub fn domain_secret(&self) -> Result<Secret, OfficeError> {
         let path = self.domain_secret_file();
         let mut bytes = [0; SECRET_BYTES];
-        hex::decode_to_slice(files::read_text(&path)?.trim_end(), &mut bytes)
-            .map_err(|_| OfficeError::Key(path))?;
+        hex::decode_to_slice(files::read_text(&path)?.trim_end(), &mut bytes).map_err(|_| OfficeError::Key(path))?;
         Ok(Secret(bytes))
     }
 
@@ -203,9 +208,8 @@ impl NodeFolder {
     pub fn open_roster(&self) -> Result<RosterBook, OfficeError> {
         let path = self.roster_file();
         let bytes = files::read(&path)?;
-        let keep = Box::new(move |bytes: &[u8]| {
-            files::write(&path, bytes, Privacy::Open).map_err(std::io::Error::other)
-        });
+        let keep =
+            Box::new(move |bytes: &[u8]| files::write(&path, bytes, Privacy::Open).map_err(std::io::Error::other));
         Ok(RosterBook::open(&bytes, self.city_key()?, keep)?)
     }
 
@@ -231,11 +235,7 @@ impl NodeFolder {
     }
 
     fn secret_files(&self) -> Vec<PathBuf> {
-        let mut paths = vec![
-            self.tls_key_file(),
-            self.release_key_file(),
-            self.domain_secret_file(),
-        ];
+        let mut paths = vec![self.tls_key_file(), self.release_key_file(), self.domain_secret_file()];
         paths.extend(Purpose::ALL.map(|purpose| self.token_file(purpose)));
         paths
     }
@@ -277,8 +277,7 @@ impl NodeFolder {
 
 /// The certificate in a file.
 pub(super) fn certificate_in(path: &Path) -> Result<CertificateDer<'static>, OfficeError> {
-    CertificateDer::from_pem_slice(&files::read(path)?)
-        .map_err(|_| OfficeError::Key(path.to_owned()))
+    CertificateDer::from_pem_slice(&files::read(path)?).map_err(|_| OfficeError::Key(path.to_owned()))
 }
 
 /// The key pair in a file.
@@ -295,8 +294,6 @@ fn make_secret(path: &Path, content: &str) -> Result<(), OfficeError> {
 
 fn random_line() -> Result<String, OfficeError> {
     let mut bytes = [0; SECRET_BYTES];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| rcgen::Error::RingUnspecified)?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| rcgen::Error::RingUnspecified)?;
     Ok(hex::encode(bytes) + "\n")
 }

@@ -66,9 +66,7 @@ pub enum OfficeError {
     #[error(transparent)]
     Document(#[from] DocumentError),
     /// A signature does not match: the request was changed, or its maker does not hold the keys.
-    #[error(
-        "the request is not signed by the keys that it names: it was changed on its way, or is damaged"
-    )]
+    #[error("the request is not signed by the keys that it names: it was changed on its way, or is damaged")]
     NotHolder,
     /// The roster cannot be used.
     #[error(transparent)]
@@ -97,9 +95,7 @@ pub enum OfficeError {
         domain: DomainName,
     },
     /// The first request has to say for which domain, and where it is reached.
-    #[error(
-        "say which domain this is and where its peers reach it: --domain NAME --listen HOST:PORT"
-    )]
+    #[error("say which domain this is and where its peers reach it: --domain NAME --listen HOST:PORT")]
     FirstRequest,
     /// A node's folder is for one domain.
     #[error("this folder is the node of {is}, not of {asked}")]

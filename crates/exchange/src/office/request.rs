@@ -64,11 +64,8 @@ impl Request {
         let signed = document.signing_bytes();
         let tls = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, tls_key.der_bytes());
         let release = UnparsedPublicKey::new(&ED25519, request.release_key.as_bytes());
-        tls.verify(&signed, &document.signature(TLS_SIGNER)?)
-            .map_err(|_| OfficeError::NotHolder)?;
-        release
-            .verify(&signed, &document.signature(RELEASE_SIGNER)?)
-            .map_err(|_| OfficeError::NotHolder)?;
+        tls.verify(&signed, &document.signature(TLS_SIGNER)?).map_err(|_| OfficeError::NotHolder)?;
+        release.verify(&signed, &document.signature(RELEASE_SIGNER)?).map_err(|_| OfficeError::NotHolder)?;
         Ok(request)
     }
 
@@ -97,19 +94,10 @@ pub fn request(folder: &NodeFolder, departure: &Departure) -> Result<Requested, 
     if let (Some(earlier), Some(asked)) = (&earlier, &departure.domain)
         && earlier.domain != *asked
     {
-        return Err(OfficeError::OtherDomain {
-            is: earlier.domain.clone(),
-            asked: asked.clone(),
-        });
+        return Err(OfficeError::OtherDomain { is: earlier.domain.clone(), asked: asked.clone() });
     }
-    let domain = departure
-        .domain
-        .clone()
-        .or_else(|| earlier.as_ref().map(|earlier| earlier.domain.clone()));
-    let address = departure
-        .listen
-        .clone()
-        .or_else(|| earlier.map(|earlier| earlier.address));
+    let domain = departure.domain.clone().or_else(|| earlier.as_ref().map(|earlier| earlier.domain.clone()));
+    let address = departure.listen.clone().or_else(|| earlier.map(|earlier| earlier.address));
     let (Some(domain), Some(address)) = (domain, address) else {
         return Err(OfficeError::FirstRequest);
     };
@@ -119,11 +107,7 @@ pub fn request(folder: &NodeFolder, departure: &Departure) -> Result<Requested, 
         files::write(&folder.config_file(), config.as_bytes(), Privacy::Open)?;
     }
     write(folder, &domain, &address)?;
-    Ok(Requested {
-        domain,
-        address,
-        renewal,
-    })
+    Ok(Requested { domain, address, renewal })
 }
 
 /// The request that the folder holds.
@@ -133,10 +117,7 @@ pub(super) fn read(folder: &NodeFolder) -> Result<Request, OfficeError> {
 
 fn write(folder: &NodeFolder, domain: &DomainName, address: &Address) -> Result<(), OfficeError> {
     let (tls_key, release_key) = (folder.tls_key_pair()?, folder.release_key_pair()?);
-    let public = release_key
-        .public_key_raw()
-        .try_into()
-        .map_err(|_| OfficeError::NotHolder)?;
+    let public = release_key.public_key_raw().try_into().map_err(|_| OfficeError::NotHolder)?;
     let request = Request {
         domain: domain.clone(),
         address: address.clone(),
@@ -150,20 +131,12 @@ fn write(folder: &NodeFolder, domain: &DomainName, address: &Address) -> Result<
     files::write(&folder.request_file(), &document.to_bytes(), Privacy::Open)
 }
 
-fn config_text(
-    domain: &DomainName,
-    listen: &Address,
-    departure: &Departure,
-) -> Result<String, OfficeError> {
+fn config_text(domain: &DomainName, listen: &Address, departure: &Departure) -> Result<String, OfficeError> {
     let department = match &departure.department {
         Some(address) => address.clone(),
         None => format!("127.0.0.1:{}", u32::from(listen.port()) + 1).parse()?,
     };
-    let seeds: Vec<_> = departure
-        .seeds
-        .iter()
-        .map(|seed| format!("{:?}", seed.as_str()))
-        .collect();
+    let seeds: Vec<_> = departure.seeds.iter().map(|seed| format!("{:?}", seed.as_str())).collect();
     Ok(format!(
         r#"# What this node is and where it listens. `civicmesh node check` says whether it is fit to run.
 [node]

@@ -21,17 +21,11 @@ fn a_department_makes_its_own_keys_and_the_office_signs() {
     let city = TestCity::new();
     let (node, bytes) = ask(&city, "traffic", ADDRESS);
     let enrolled = city.office.enroll(&bytes, false, START).unwrap();
-    assert_eq!(
-        (enrolled.domain.as_str(), enrolled.standing),
-        ("traffic", Standing::New)
-    );
+    assert_eq!((enrolled.domain.as_str(), enrolled.standing), ("traffic", Standing::New));
     let accepted = accept(&node, &enrolled.answer, START).unwrap();
     assert_eq!(accepted.city, "New York");
     assert_eq!(accepted.timezone.name(), "America/New_York");
-    assert_eq!(
-        accepted.fingerprint,
-        city.office.city_key().unwrap().fingerprint()
-    );
+    assert_eq!(accepted.fingerprint, city.office.city_key().unwrap().fingerprint());
     assert_eq!(accepted.expires, UtcMicros(START.0 + 365 * DAY));
 
     let book = node.open_roster().unwrap();
@@ -39,10 +33,7 @@ fn a_department_makes_its_own_keys_and_the_office_signs() {
     assert_eq!(roster.serial, 2);
     let member = &roster.members[&accepted.domain];
     assert_eq!(member.address.as_str(), ADDRESS);
-    assert_eq!(
-        member.release_key.verifying_key().id(),
-        node.release_key().unwrap().verifying_key().id()
-    );
+    assert_eq!(member.release_key.verifying_key().id(), node.release_key().unwrap().verifying_key().id());
 }
 
 #[test]
@@ -51,35 +42,18 @@ fn secrets_are_private_and_differ() {
     let node = city.enroll("traffic", ADDRESS);
     assert_eq!(node.exposed_files().unwrap(), Vec::<PathBuf>::new());
     for folder in ["tls", "keys", "tokens"] {
-        let mode = fs::metadata(node.path().join(folder))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(node.path().join(folder)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "{folder}");
     }
-    let mode = fs::metadata(city.path().join("city/keys/city.key"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = fs::metadata(city.path().join("city/keys/city.key")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let mut texts: Vec<_> = Purpose::ALL
-        .map(|purpose| node.token(purpose).unwrap().expose().to_owned())
-        .into();
+    let mut texts: Vec<_> = Purpose::ALL.map(|purpose| node.token(purpose).unwrap().expose().to_owned()).into();
     texts.push(hex::encode(node.domain_secret().unwrap().expose()));
     texts.sort();
     texts.dedup();
     assert_eq!(texts.len(), 4);
-    assert!(
-        node.token(Purpose::Query)
-            .unwrap()
-            .matches(node.token(Purpose::Query).unwrap().expose())
-    );
-    assert!(
-        !node
-            .token(Purpose::Query)
-            .unwrap()
-            .matches(node.token(Purpose::Admin).unwrap().expose())
-    );
+    assert!(node.token(Purpose::Query).unwrap().matches(node.token(Purpose::Query).unwrap().expose()));
+    assert!(!node.token(Purpose::Query).unwrap().matches(node.token(Purpose::Admin).unwrap().expose()));
 
     let token = node.path().join("tokens/query");
     fs::set_permissions(&token, fs::Permissions::from_mode(0o640)).unwrap();
@@ -91,29 +65,13 @@ fn the_configuration_says_where_the_node_listens() {
     let city = TestCity::new();
     let node = city.node("traffic");
     let seeds = vec!["health.example:7500".parse().unwrap()];
-    request(
-        &node,
-        &Departure {
-            seeds,
-            ..departure("traffic", ADDRESS)
-        },
-    )
-    .unwrap();
-    let config: toml::Table = fs::read_to_string(node.config_file())
-        .unwrap()
-        .parse()
-        .unwrap();
+    request(&node, &Departure { seeds, ..departure("traffic", ADDRESS) }).unwrap();
+    let config: toml::Table = fs::read_to_string(node.config_file()).unwrap().parse().unwrap();
     let section = config["node"].as_table().unwrap();
     assert_eq!(section["domain"].as_str(), Some("traffic"));
     assert_eq!(section["city_listen"].as_str(), Some(ADDRESS));
-    assert_eq!(
-        section["department_listen"].as_str(),
-        Some("127.0.0.1:7401")
-    );
-    assert_eq!(
-        section["seeds"].as_array().unwrap()[0].as_str(),
-        Some("health.example:7500")
-    );
+    assert_eq!(section["department_listen"].as_str(), Some("127.0.0.1:7401"));
+    assert_eq!(section["seeds"].as_array().unwrap()[0].as_str(), Some("health.example:7500"));
     assert!(node.contracts().is_dir() && node.geography().is_dir());
 }
 
@@ -125,31 +83,15 @@ fn asking_again_keeps_keys_and_configuration() {
     fs::write(node.config_file(), "# changed by hand").unwrap();
     let asked = request(&node, &Departure::default()).unwrap();
     assert!(asked.renewal);
-    assert_eq!(
-        (asked.domain.as_str(), asked.address.as_str()),
-        ("traffic", ADDRESS)
-    );
+    assert_eq!((asked.domain.as_str(), asked.address.as_str()), ("traffic", ADDRESS));
     assert_eq!(node.release_key().unwrap().verifying_key(), before);
-    assert_eq!(
-        fs::read_to_string(node.config_file()).unwrap(),
-        "# changed by hand"
-    );
+    assert_eq!(fs::read_to_string(node.config_file()).unwrap(), "# changed by hand");
 
     let later = UtcMicros(START.0 + 300 * DAY);
-    let enrolled = city
-        .office
-        .enroll(&fs::read(node.request_file()).unwrap(), false, later)
-        .unwrap();
+    let enrolled = city.office.enroll(&fs::read(node.request_file()).unwrap(), false, later).unwrap();
     assert_eq!(enrolled.standing, Standing::Renewed);
-    assert_eq!(
-        accept(&node, &enrolled.answer, later).unwrap().expires,
-        UtcMicros(later.0 + 365 * DAY)
-    );
-    assert_eq!(
-        city.office.roster().unwrap().roster().serial,
-        2,
-        "nothing new to tell"
-    );
+    assert_eq!(accept(&node, &enrolled.answer, later).unwrap().expires, UtcMicros(later.0 + 365 * DAY));
+    assert_eq!(city.office.roster().unwrap().roster().serial, 2, "nothing new to tell");
 }
 
 #[test]
@@ -157,25 +99,11 @@ fn a_domain_that_moves_is_listed_at_its_new_address() {
     let city = TestCity::new();
     let node = city.enroll("traffic", ADDRESS);
     let listen = Some("elsewhere.example:7400".parse().unwrap());
-    request(
-        &node,
-        &Departure {
-            listen,
-            ..Departure::default()
-        },
-    )
-    .unwrap();
-    city.office
-        .enroll(&fs::read(node.request_file()).unwrap(), false, START)
-        .unwrap();
+    request(&node, &Departure { listen, ..Departure::default() }).unwrap();
+    city.office.enroll(&fs::read(node.request_file()).unwrap(), false, START).unwrap();
     let roster = city.office.roster().unwrap().roster().clone();
     assert_eq!(roster.serial, 3);
-    assert_eq!(
-        roster.members[&"traffic".parse::<DomainName>().unwrap()]
-            .address
-            .as_str(),
-        "elsewhere.example:7400"
-    );
+    assert_eq!(roster.members[&"traffic".parse::<DomainName>().unwrap()].address.as_str(), "elsewhere.example:7400");
 }
 
 #[test]
@@ -186,16 +114,10 @@ fn a_second_enrolment_under_other_keys_needs_replace() {
     let node = NodeFolder::new(city.path().join("impostor"));
     request(&node, &departure("traffic", ADDRESS)).unwrap();
     let bytes = fs::read(node.request_file()).unwrap();
-    assert!(matches!(
-        city.office.enroll(&bytes, false, START),
-        Err(OfficeError::OtherKeys(_))
-    ));
+    assert!(matches!(city.office.enroll(&bytes, false, START), Err(OfficeError::OtherKeys(_))));
     assert_eq!(city.office.roster().unwrap(), *old);
-    let again = city.office.enroll_out(
-        &NodeFolder::new(city.path().join("again")),
-        &departure("traffic", "a:1"),
-        START,
-    );
+    let again =
+        city.office.enroll_out(&NodeFolder::new(city.path().join("again")), &departure("traffic", "a:1"), START);
     assert!(matches!(again, Err(OfficeError::OtherKeys(_))));
 
     let enrolled = city.office.enroll(&bytes, true, START).unwrap();
@@ -203,10 +125,7 @@ fn a_second_enrolment_under_other_keys_needs_replace() {
     let new = city.office.roster().unwrap();
     assert_eq!(new.roster().serial, old.roster().serial + 1);
     let domain: DomainName = "traffic".parse().unwrap();
-    assert_ne!(
-        new.roster().members[&domain].tls_key,
-        old.roster().members[&domain].tls_key
-    );
+    assert_ne!(new.roster().members[&domain].tls_key, old.roster().members[&domain].tls_key);
 }
 
 #[test]
@@ -214,18 +133,12 @@ fn keys_and_addresses_belong_to_one_domain() {
     let city = TestCity::new();
     city.enroll("traffic", ADDRESS);
     let node = city.node("hospital");
-    let refused = city
-        .office
-        .enroll_out(&node, &departure("hospital", ADDRESS), START)
-        .unwrap_err();
+    let refused = city.office.enroll_out(&node, &departure("hospital", ADDRESS), START).unwrap_err();
     assert!(matches!(refused, OfficeError::AddressInUse { .. }));
     assert!(!node.path().exists(), "it can be tried again");
     let (_, bytes) = ask(&city, "health", ADDRESS);
     let refused = city.office.enroll(&bytes, false, START).unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        format!("{ADDRESS} is the address of traffic")
-    );
+    assert_eq!(refused.to_string(), format!("{ADDRESS} is the address of traffic"));
 
     // The traffic node's keys, under another name.
     let copy = NodeFolder::new(city.path().join("copy"));
@@ -233,10 +146,7 @@ fn keys_and_addresses_belong_to_one_domain() {
     fs::remove_file(copy.request_file()).unwrap();
     request(&copy, &departure("transit", "b:1")).unwrap();
     let bytes = fs::read(copy.request_file()).unwrap();
-    assert!(matches!(
-        city.office.enroll(&bytes, true, START),
-        Err(OfficeError::KeysInUse(_))
-    ));
+    assert!(matches!(city.office.enroll(&bytes, true, START), Err(OfficeError::KeysInUse(_))));
 }
 
 #[test]
@@ -252,8 +162,7 @@ fn a_request_that_was_changed_is_refused() {
         serde_json::to_vec(&changed).unwrap()
     };
     for changed in [
-        text.replace("traffic.example", "elsewhere.example")
-            .into_bytes(),
+        text.replace("traffic.example", "elsewhere.example").into_bytes(),
         exchanged("domain"),
         exchanged("tls_key"),
         exchanged("release_key"),
@@ -272,36 +181,20 @@ fn an_answer_fits_one_node_and_one_city() {
     let (node, bytes) = ask(&city, "traffic", ADDRESS);
     let (other, _) = ask(&city, "health", "health.example:7400");
     let answer = city.office.enroll(&bytes, false, START).unwrap().answer;
-    assert!(matches!(
-        accept(&other, &answer, START),
-        Err(OfficeError::OtherNode)
-    ));
+    assert!(matches!(accept(&other, &answer, START), Err(OfficeError::OtherNode)));
     let expired = UtcMicros(START.0 + 366 * DAY);
-    assert!(matches!(
-        accept(&node, &answer, expired),
-        Err(OfficeError::Invalid(_))
-    ));
+    assert!(matches!(accept(&node, &answer, expired), Err(OfficeError::Invalid(_))));
     accept(&node, &answer, START).unwrap();
 
-    let foreign = elsewhere
-        .office
-        .enroll(&bytes, false, START)
-        .unwrap()
-        .answer;
-    assert!(matches!(
-        accept(&node, &foreign, START),
-        Err(OfficeError::OtherCity)
-    ));
+    let foreign = elsewhere.office.enroll(&bytes, false, START).unwrap().answer;
+    assert!(matches!(accept(&node, &foreign, START), Err(OfficeError::OtherCity)));
 
     // The certificate of one city with the roster and certificate of another.
     let mut mixed: serde_json::Value = serde_json::from_slice(&foreign).unwrap();
     let own: serde_json::Value = serde_json::from_slice(&answer).unwrap();
     mixed["city_certificate"] = own["city_certificate"].clone();
     let mixed = serde_json::to_vec(&mixed).unwrap();
-    assert!(matches!(
-        accept(&node, &mixed, START),
-        Err(OfficeError::Invalid(_))
-    ));
+    assert!(matches!(accept(&node, &mixed, START), Err(OfficeError::Invalid(_))));
 }
 
 #[test]
@@ -314,10 +207,7 @@ fn an_older_answer_does_not_bring_back_an_older_roster() {
     let newer = city.office.roster().unwrap();
     node.open_roster().unwrap().offer(newer.as_bytes()).unwrap();
     accept(&node, &answer, START).unwrap();
-    assert_eq!(
-        node.open_roster().unwrap().current().roster().serial,
-        newer.roster().serial
-    );
+    assert_eq!(node.open_roster().unwrap().current().roster().serial, newer.roster().serial);
 }
 
 #[test]
@@ -325,18 +215,10 @@ fn a_folder_holds_one_city_or_one_node() {
     let city = TestCity::new();
     let folder = city.path().join("city");
     let zone = "UTC".parse().unwrap();
-    assert!(matches!(
-        CityOffice::init(&folder, "Other", zone, START),
-        Err(OfficeError::CityExists(_))
-    ));
-    assert!(matches!(
-        CityOffice::open(city.path()),
-        Err(OfficeError::NoCity(_))
-    ));
+    assert!(matches!(CityOffice::init(&folder, "Other", zone, START), Err(OfficeError::CityExists(_))));
+    assert!(matches!(CityOffice::open(city.path()), Err(OfficeError::NoCity(_))));
     let node = city.enroll("traffic", ADDRESS);
-    let again = city
-        .office
-        .enroll_out(&node, &departure("health", "b:1"), START);
+    let again = city.office.enroll_out(&node, &departure("health", "b:1"), START);
     assert!(matches!(again, Err(OfficeError::NodeExists(_))));
     let other = request(&node, &departure("health", "b:1"));
     assert!(matches!(other, Err(OfficeError::OtherDomain { .. })));

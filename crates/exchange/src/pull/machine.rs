@@ -21,12 +21,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self {
-            turn_ms: 2_000,
-            backoff_ms_max: 60_000,
-            greet_ms: 60_000,
-            link_age_ms_max: 600_000,
-        }
+        Self { turn_ms: 2_000, backoff_ms_max: 60_000, greet_ms: 60_000, link_age_ms_max: 600_000 }
     }
 }
 
@@ -42,10 +37,7 @@ pub(super) enum Step {
     /// Ask for the list of products.
     List,
     /// Fetch a contract and adopt it.
-    Adopt {
-        product: ProductId,
-        contract: Hash32,
-    },
+    Adopt { product: ProductId, contract: Hash32 },
     /// Fetch a product's new entries.
     Pull { product: ProductId },
 }
@@ -115,14 +107,7 @@ struct Held {
 
 impl Machine {
     pub(super) fn new(pace: Pace) -> Self {
-        Self {
-            pace,
-            rest_until_ms: None,
-            link: None,
-            fetches: VecDeque::new(),
-            failures: 0,
-            held: BTreeMap::new(),
-        }
+        Self { pace, rest_until_ms: None, link: None, fetches: VecDeque::new(), failures: 0, held: BTreeMap::new() }
     }
 
     /// What to do now, while our roster has this serial.
@@ -132,10 +117,7 @@ impl Machine {
         {
             return Step::Wait { until_ms };
         }
-        let Some(link) = self
-            .link
-            .filter(|link| now_ms < later(link.since_ms, self.pace.link_age_ms_max))
-        else {
+        let Some(link) = self.link.filter(|link| now_ms < later(link.since_ms, self.pace.link_age_ms_max)) else {
             return Step::Dial;
         };
         if self.must_greet(link, now_ms, our_serial) {
@@ -157,9 +139,7 @@ impl Machine {
 
     /// Whether the peer is known to hold an older roster than ours, so that ours is to be sent along.
     pub(super) fn peer_is_behind(&self, our_serial: u64) -> bool {
-        self.link
-            .and_then(|link| link.greeted)
-            .is_some_and(|greeted| greeted.theirs < our_serial)
+        self.link.and_then(|link| link.greeted).is_some_and(|greeted| greeted.theirs < our_serial)
     }
 
     /// Takes note of what became of the step. `random` spreads the waits of many nodes.
@@ -168,19 +148,11 @@ impl Machine {
             Event::Dialled => {
                 self.rest_until_ms = None;
                 self.fetches.clear();
-                self.link = Some(Linked {
-                    since_ms: now_ms,
-                    greeted: None,
-                });
+                self.link = Some(Linked { since_ms: now_ms, greeted: None });
             }
             Event::Greeted { ours, theirs, sent } => {
                 if let Some(link) = &mut self.link {
-                    link.greeted = Some(Greeted {
-                        at_ms: now_ms,
-                        ours,
-                        theirs,
-                        sent,
-                    });
+                    link.greeted = Some(Greeted { at_ms: now_ms, ours, theirs, sent });
                 }
             }
             Event::Listed(needs) => {
@@ -212,23 +184,13 @@ impl Machine {
 
     /// Whether a product failed and is to be left alone for now.
     pub(super) fn holds(&self, product: &ProductId, now_ms: u64) -> bool {
-        self.held
-            .get(product)
-            .is_some_and(|held| now_ms < held.until_ms)
+        self.held.get(product).is_some_and(|held| now_ms < held.until_ms)
     }
 
     fn queue(&mut self, needs: Vec<Need>) {
-        for Need {
-            product,
-            contract,
-            entries,
-        } in needs
-        {
+        for Need { product, contract, entries } in needs {
             if let Some(contract) = contract {
-                self.fetches.push_back(Step::Adopt {
-                    product: product.clone(),
-                    contract,
-                });
+                self.fetches.push_back(Step::Adopt { product: product.clone(), contract });
             }
             if entries {
                 self.fetches.push_back(Step::Pull { product });
@@ -245,13 +207,7 @@ impl Machine {
     fn hold(&mut self, product: &ProductId, now_ms: u64, random: u64) {
         let failures = self.held.get(product).map_or(0, |held| held.failures);
         let until_ms = later(now_ms, self.backoff_ms(failures, random));
-        self.held.insert(
-            product.clone(),
-            Held {
-                failures: failures.saturating_add(1),
-                until_ms,
-            },
-        );
+        self.held.insert(product.clone(), Held { failures: failures.saturating_add(1), until_ms });
     }
 
     fn backoff_ms(&self, failures: u32, random: u64) -> u32 {
@@ -286,31 +242,18 @@ fn later(than_ms: u64, wait_ms: u32) -> u64 {
 mod tests {
     use super::*;
 
-    const PACE: Pace = Pace {
-        turn_ms: 100,
-        backoff_ms_max: 1_000,
-        greet_ms: 5_000,
-        link_age_ms_max: 20_000,
-    };
+    const PACE: Pace = Pace { turn_ms: 100, backoff_ms_max: 1_000, greet_ms: 5_000, link_age_ms_max: 20_000 };
 
     fn product(name: &str) -> ProductId {
         format!("traffic.{name}").parse().unwrap()
     }
 
     fn need(name: &str) -> Need {
-        Need {
-            product: product(name),
-            contract: None,
-            entries: true,
-        }
+        Need { product: product(name), contract: None, entries: true }
     }
 
     fn greeted() -> Event {
-        Event::Greeted {
-            ours: 1,
-            theirs: 1,
-            sent: false,
-        }
+        Event::Greeted { ours: 1, theirs: 1, sent: false }
     }
 
     /// A machine that has a link and has greeted over it.
@@ -330,43 +273,16 @@ mod tests {
         machine.tell(greeted(), 0, 0);
         assert_eq!(machine.next(0, 1), Step::List);
         let contract = Hash32([7; 32]);
-        let taxi = Need {
-            contract: Some(contract),
-            ..need("taxi")
-        };
-        let idle = Need {
-            entries: false,
-            ..need("idle")
-        };
+        let taxi = Need { contract: Some(contract), ..need("taxi") };
+        let idle = Need { entries: false, ..need("idle") };
         machine.tell(Event::Listed(vec![taxi, idle, need("bus")]), 0, 0);
-        assert_eq!(
-            machine.next(0, 1),
-            Step::Adopt {
-                product: product("taxi"),
-                contract
-            }
-        );
+        assert_eq!(machine.next(0, 1), Step::Adopt { product: product("taxi"), contract });
         machine.tell(Event::Fetched, 0, 0);
-        assert_eq!(
-            machine.next(0, 1),
-            Step::Pull {
-                product: product("taxi")
-            }
-        );
+        assert_eq!(machine.next(0, 1), Step::Pull { product: product("taxi") });
         machine.tell(Event::FetchedSome, 0, 0);
-        assert_eq!(
-            machine.next(0, 1),
-            Step::Pull {
-                product: product("taxi")
-            }
-        );
+        assert_eq!(machine.next(0, 1), Step::Pull { product: product("taxi") });
         machine.tell(Event::Fetched, 0, 0);
-        assert_eq!(
-            machine.next(0, 1),
-            Step::Pull {
-                product: product("bus")
-            }
-        );
+        assert_eq!(machine.next(0, 1), Step::Pull { product: product("bus") });
         machine.tell(Event::Fetched, 0, 0);
         assert_eq!(machine.next(0, 1), Step::Wait { until_ms: 50 });
         assert_eq!(machine.next(50, 1), Step::List);
@@ -376,9 +292,7 @@ mod tests {
     fn an_idle_turn_is_one_call() {
         let mut machine = linked();
         machine.tell(Event::Listed(vec![]), 0, u64::MAX);
-        let Step::Wait { until_ms } = machine.next(0, 1) else {
-            panic!("rests")
-        };
+        let Step::Wait { until_ms } = machine.next(0, 1) else { panic!("rests") };
         assert!((50..=100).contains(&until_ms));
         assert_eq!(machine.next(until_ms, 1), Step::List);
     }
@@ -390,18 +304,14 @@ mod tests {
             for longest in [100, 200, 400, 800, 1_000, 1_000, 1_000] {
                 assert_eq!(machine.next(now_ms, 1), Step::Dial);
                 machine.tell(Event::PeerFailed, now_ms, random);
-                let Step::Wait { until_ms } = machine.next(now_ms, 1) else {
-                    panic!("waits")
-                };
+                let Step::Wait { until_ms } = machine.next(now_ms, 1) else { panic!("waits") };
                 assert!((longest / 2..=longest).contains(&(until_ms - now_ms)));
                 now_ms = until_ms;
             }
             for _ in 0..100 {
                 machine.tell(Event::PeerFailed, now_ms, random);
             }
-            assert!(
-                matches!(machine.next(now_ms, 1), Step::Wait { until_ms } if until_ms <= now_ms + 1_000)
-            );
+            assert!(matches!(machine.next(now_ms, 1), Step::Wait { until_ms } if until_ms <= now_ms + 1_000));
         }
     }
 
@@ -433,38 +343,23 @@ mod tests {
     fn a_product_that_fails_is_left_alone_for_longer_each_time_and_holds_up_no_other() {
         let mut machine = linked();
         let (good, bad) = (product("good"), product("bad"));
-        let needy = Need {
-            contract: Some(Hash32([0; 32])),
-            ..need("bad")
-        };
+        let needy = Need { contract: Some(Hash32([0; 32])), ..need("bad") };
         machine.tell(Event::Listed(vec![needy, need("good")]), 0, 0);
         machine.tell(Event::ProductFailed(bad.clone()), 0, 0);
-        assert_eq!(
-            machine.next(0, 1),
-            Step::Pull {
-                product: good.clone()
-            }
-        );
+        assert_eq!(machine.next(0, 1), Step::Pull { product: good.clone() });
         assert!(machine.holds(&bad, 49) && !machine.holds(&bad, 50) && !machine.holds(&good, 0));
 
         machine.tell(Event::Fetched, 0, 0);
         machine.tell(Event::ProductFailed(bad.clone()), 50, 0);
         machine.tell(Event::Listed(vec![need("good")]), 50, 0);
-        assert_eq!(
-            machine.next(50, 1),
-            Step::Pull { product: good },
-            "a refused head delays no other"
-        );
+        assert_eq!(machine.next(50, 1), Step::Pull { product: good }, "a refused head delays no other");
         assert!(machine.holds(&bad, 149) && !machine.holds(&bad, 150));
 
         machine.tell(Event::Fetched, 50, 0);
         machine.tell(Event::Listed(vec![need("bad")]), 150, 0);
         machine.tell(Event::Fetched, 150, 0);
         machine.tell(Event::ProductFailed(bad.clone()), 200, 0);
-        assert!(
-            machine.holds(&bad, 249) && !machine.holds(&bad, 250),
-            "forgiven once it was pulled"
-        );
+        assert!(machine.holds(&bad, 249) && !machine.holds(&bad, 250), "forgiven once it was pulled");
     }
 
     #[test]
@@ -472,41 +367,13 @@ mod tests {
         let mut machine = linked();
         assert_eq!(machine.next(0, 2), Step::Greet, "ours is newer");
         assert!(machine.peer_is_behind(2));
-        machine.tell(
-            Event::Greeted {
-                ours: 2,
-                theirs: 1,
-                sent: true,
-            },
-            0,
-            0,
-        );
-        assert_eq!(
-            machine.next(0, 2),
-            Step::List,
-            "sent once, whatever they made of it"
-        );
+        machine.tell(Event::Greeted { ours: 2, theirs: 1, sent: true }, 0, 0);
+        assert_eq!(machine.next(0, 2), Step::List, "sent once, whatever they made of it");
         assert_eq!(machine.next(4_999, 2), Step::List);
         assert_eq!(machine.next(5_000, 2), Step::Greet);
-        machine.tell(
-            Event::Greeted {
-                ours: 2,
-                theirs: 3,
-                sent: false,
-            },
-            5_000,
-            0,
-        );
-        assert_eq!(
-            machine.next(5_000, 2),
-            Step::List,
-            "theirs was refused: do not insist"
-        );
-        assert_eq!(
-            machine.next(5_000, 3),
-            Step::Greet,
-            "theirs was adopted: say so"
-        );
+        machine.tell(Event::Greeted { ours: 2, theirs: 3, sent: false }, 5_000, 0);
+        assert_eq!(machine.next(5_000, 2), Step::List, "theirs was refused: do not insist");
+        assert_eq!(machine.next(5_000, 3), Step::Greet, "theirs was adopted: say so");
     }
 
     #[test]
@@ -514,15 +381,7 @@ mod tests {
         let mut machine = Machine::new(PACE);
         machine.tell(Event::Dialled, 0, 0);
         assert!(!machine.peer_is_behind(2));
-        machine.tell(
-            Event::Greeted {
-                ours: 2,
-                theirs: 1,
-                sent: false,
-            },
-            0,
-            0,
-        );
+        machine.tell(Event::Greeted { ours: 2, theirs: 1, sent: false }, 0, 0);
         assert_eq!(machine.next(0, 2), Step::Greet);
         assert!(machine.peer_is_behind(2));
     }

@@ -55,8 +55,7 @@ impl Puller {
         while !stop.is_cancelled() {
             let current = changes.borrow_and_update().clone();
             let wanted = self.targets(current.roster());
-            self.links
-                .retain(|domain| current.roster().members.contains_key(domain));
+            self.links.retain(|domain| current.roster().members.contains_key(domain));
             running.retain(|target, stop| {
                 let keep = wanted.contains(target);
                 if !keep {
@@ -84,41 +83,17 @@ impl Puller {
     }
 
     fn peer(&self, target: Target, stop: CancellationToken) -> Peer {
-        Peer::new(
-            self.exchange.clone(),
-            Arc::clone(&self.dial),
-            Arc::clone(&self.links),
-            self.pace,
-            target,
-            stop,
-        )
+        Peer::new(self.exchange.clone(), Arc::clone(&self.dial), Arc::clone(&self.links), self.pace, target, stop)
     }
 
     fn targets(&self, roster: &Roster) -> Vec<Target> {
-        let peers = roster
-            .members
-            .iter()
-            .filter(|(domain, _)| **domain != self.exchange.domain);
+        let peers = roster.members.iter().filter(|(domain, _)| **domain != self.exchange.domain);
         let mut targets: Vec<_> = peers
-            .map(|(domain, member)| Target {
-                address: member.address.to_string(),
-                domain: Some(domain.clone()),
-            })
+            .map(|(domain, member)| Target { address: member.address.to_string(), domain: Some(domain.clone()) })
             .collect();
-        let listed: Vec<_> = roster
-            .members
-            .values()
-            .map(|member| &member.address)
-            .collect();
-        let seeds = self
-            .seeds
-            .iter()
-            .filter(|seed| !listed.contains(seed))
-            .take(SEEDS_MAX);
-        targets.extend(seeds.map(|seed| Target {
-            address: seed.to_string(),
-            domain: None,
-        }));
+        let listed: Vec<_> = roster.members.values().map(|member| &member.address).collect();
+        let seeds = self.seeds.iter().filter(|seed| !listed.contains(seed)).take(SEEDS_MAX);
+        targets.extend(seeds.map(|seed| Target { address: seed.to_string(), domain: None }));
         targets
     }
 }

@@ -2,9 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use civicmesh_ledger::{
-    Contact, Cursor, Ledger, LedgerError, Outcome, RefusalKind, Rejection, Replica, VerifyingKey,
-};
+use civicmesh_ledger::{Contact, Cursor, Ledger, LedgerError, Outcome, RefusalKind, Rejection, Replica, VerifyingKey};
 use civicmesh_model::{
     contract::{Contract, Status},
     hash::Hash32,
@@ -51,16 +49,7 @@ impl Peer {
         stop: CancellationToken,
     ) -> Self {
         let (machine, started) = (Machine::new(pace), Instant::now());
-        Self {
-            exchange,
-            dial,
-            links,
-            target,
-            stop,
-            machine,
-            session: None,
-            started,
-        }
+        Self { exchange, dial, links, target, stop, machine, session: None, started }
     }
 
     /// Works until told to stop. What is in the ledger's hands by then is finished there.
@@ -99,10 +88,7 @@ impl Peer {
 
     async fn dial(&mut self) -> Result<Event, PullError> {
         self.session = None;
-        let link = self
-            .dial
-            .dial(&self.target.address, self.target.domain.as_ref())
-            .await?;
+        let link = self.dial.dial(&self.target.address, self.target.domain.as_ref()).await?;
         self.links.dialled(link.peer());
         self.session = Some(Session::open(link).await?);
         Ok(Event::Dialled)
@@ -115,20 +101,11 @@ impl Peer {
         let greeting = proto::GreetRequest {
             node_version: self.exchange.version.to_string(),
             roster_serial: ours.roster().serial,
-            roster: if sent {
-                ours.as_bytes().to_vec().into()
-            } else {
-                Default::default()
-            },
+            roster: if sent { ours.as_bytes().to_vec().into() } else { Default::default() },
         };
         let answer = session.greet(id, greeting).await?;
-        let proto::GreetResponse {
-            node_version,
-            roster_serial: theirs,
-            roster,
-        } = answer;
-        self.links
-            .greeted(&session.peer.domain, wire::text_of(&node_version));
+        let proto::GreetResponse { node_version, roster_serial: theirs, roster } = answer;
+        self.links.greeted(&session.peer.domain, wire::text_of(&node_version));
         if !roster.is_empty() {
             let book = Arc::clone(&self.exchange.roster);
             match run_blocking(&*self.exchange.blocking, move || book.offer(&roster)).await? {
@@ -138,11 +115,7 @@ impl Peer {
                 }
             }
         }
-        Ok(Event::Greeted {
-            ours: self.our_serial(),
-            theirs,
-            sent,
-        })
+        Ok(Event::Greeted { ours: self.our_serial(), theirs, sent })
     }
 
     async fn list(&mut self, id: &RequestId) -> Result<Event, PullError> {
@@ -157,17 +130,8 @@ impl Peer {
         listed.retain(|listed| !self.machine.holds(&listed.product, now_ms));
         let noted = domain.clone();
         let standings = self.exchange.at_ledger(move |ledger| {
-            ledger.note(
-                &noted,
-                Contact {
-                    at: now,
-                    outcome: Outcome::Reached,
-                },
-            )?;
-            listed
-                .into_iter()
-                .map(|listed| take_listed(ledger, listed, &key, now))
-                .collect::<Result<Vec<_>, _>>()
+            ledger.note(&noted, Contact { at: now, outcome: Outcome::Reached })?;
+            listed.into_iter().map(|listed| take_listed(ledger, listed, &key, now)).collect::<Result<Vec<_>, _>>()
         });
         let mut needs = Vec::new();
         for standing in standings.await?? {
@@ -183,66 +147,33 @@ impl Peer {
         Ok(Event::Listed(needs))
     }
 
-    async fn adopt(
-        &self,
-        id: &RequestId,
-        product: &ProductId,
-        hash: &Hash32,
-    ) -> Result<Event, PullError> {
+    async fn adopt(&self, id: &RequestId, product: &ProductId, hash: &Hash32) -> Result<Event, PullError> {
         let contract = self.fetch_contract(id, product, hash).await?;
         let now = self.exchange.clock.now();
-        self.exchange
-            .at_ledger(move |ledger| ledger.adopt_contract(&contract, now))
-            .await??;
+        self.exchange.at_ledger(move |ledger| ledger.adopt_contract(&contract, now)).await??;
         Ok(Event::Fetched)
     }
 
-    async fn learn(
-        &self,
-        id: &RequestId,
-        product: &ProductId,
-        hash: &Hash32,
-    ) -> Result<(), PullError> {
+    async fn learn(&self, id: &RequestId, product: &ProductId, hash: &Hash32) -> Result<(), PullError> {
         let contract = self.fetch_contract(id, product, hash).await?;
         let now = self.exchange.clock.now();
-        match self
-            .exchange
-            .at_ledger(move |ledger| ledger.learn_contract(&contract, now))
-            .await??
-        {
+        match self.exchange.at_ledger(move |ledger| ledger.learn_contract(&contract, now)).await?? {
             true => Ok(()),
-            false => Err(product_failed(
-                product,
-                "its entries name a contract that helps nothing",
-            )),
+            false => Err(product_failed(product, "its entries name a contract that helps nothing")),
         }
     }
 
-    async fn fetch_contract(
-        &self,
-        id: &RequestId,
-        product: &ProductId,
-        hash: &Hash32,
-    ) -> Result<Contract, PullError> {
+    async fn fetch_contract(&self, id: &RequestId, product: &ProductId, hash: &Hash32) -> Result<Contract, PullError> {
         let document = match self.session()?.contract(id, product, hash).await? {
             Ok(document) => document,
             Err(reason) => {
-                return Err(product_failed(
-                    product,
-                    &format!("its contract was refused: {reason}"),
-                ));
+                return Err(product_failed(product, &format!("its contract was refused: {reason}")));
             }
         };
-        let contract = Contract::from_public(&document)
-            .map_err(|_| product_failed(product, "its contract cannot be read"))?;
-        if contract.product != *product
-            || contract.hash() != *hash
-            || contract.status != Status::Active
-        {
-            return Err(product_failed(
-                product,
-                "another contract came than was asked for",
-            ));
+        let contract =
+            Contract::from_public(&document).map_err(|_| product_failed(product, "its contract cannot be read"))?;
+        if contract.product != *product || contract.hash() != *hash || contract.status != Status::Active {
+            return Err(product_failed(product, "another contract came than was asked for"));
         }
         Ok(contract)
     }
@@ -250,32 +181,19 @@ impl Peer {
     async fn pull(&self, id: &RequestId, product: &ProductId) -> Result<Event, PullError> {
         let key = self.owner_key(&product.domain)?;
         let asked = product.clone();
-        let mut cursor = self
-            .exchange
-            .at_ledger(move |ledger| ledger.cursor(&asked))
-            .await??;
+        let mut cursor = self.exchange.at_ledger(move |ledger| ledger.cursor(&asked)).await??;
         let mut pages = self.session()?.pull(id, product, cursor.size).await?;
         let (start, mut newest_size) = (cursor.size, cursor.size);
         while let Some(page) = pages.next().await? {
             let page = match page {
-                Ok(page)
-                    if page.page_head.head.product == *product
-                        && page.from_index == cursor.size =>
-                {
-                    page
-                }
+                Ok(page) if page.page_head.head.product == *product && page.from_index == cursor.size => page,
                 Ok(_) => {
-                    return Err(product_failed(
-                        product,
-                        "another page came than was asked for",
-                    ));
+                    return Err(product_failed(product, "another page came than was asked for"));
                 }
                 Err(reason) => return self.refused(product, reason).await,
             };
             newest_size = page.newest_head.head.size;
-            let end = Cursor {
-                size: page.page_head.head.size,
-            };
+            let end = Cursor { size: page.page_head.head.size };
             self.take_page(id, cursor, page, &key).await?;
             cursor = end;
         }
@@ -286,13 +204,7 @@ impl Peer {
     }
 
     /// Verifies and admits one page, asking for contracts that it names and that are not known.
-    async fn take_page(
-        &self,
-        id: &RequestId,
-        cursor: Cursor,
-        page: Page,
-        key: &VerifyingKey,
-    ) -> Result<(), PullError> {
+    async fn take_page(&self, id: &RequestId, cursor: Cursor, page: Page, key: &VerifyingKey) -> Result<(), PullError> {
         let product = page.page_head.head.product.clone();
         let (page, key) = (Arc::new(page), key.clone());
         loop {
@@ -300,16 +212,12 @@ impl Peer {
             let now = self.exchange.clock.now();
             let taken = self.exchange.at_ledger(move |ledger| {
                 let entries = page.entries.clone();
-                let replica =
-                    Replica::verify(ledger, cursor, entries, page.page_head.clone(), &key, now)?;
+                let replica = Replica::verify(ledger, cursor, entries, page.page_head.clone(), &key, now)?;
                 ledger.admit(replica, now)
             });
             match taken.await? {
                 Ok(_) => return Ok(()),
-                Err(LedgerError::Rejected {
-                    rejection: Rejection::UnknownContract { contract, .. },
-                    ..
-                }) => {
+                Err(LedgerError::Rejected { rejection: Rejection::UnknownContract { contract, .. }, .. }) => {
                     self.learn(id, &product, &contract).await?;
                 }
                 Err(error) => return Err(error.into()),
@@ -319,15 +227,10 @@ impl Peer {
 
     async fn refused(&self, product: &ProductId, reason: Reason) -> Result<Event, PullError> {
         let Some(kind) = refusal_kind(reason) else {
-            return Err(product_failed(
-                product,
-                &format!("its entries were refused: {reason}"),
-            ));
+            return Err(product_failed(product, &format!("its entries were refused: {reason}")));
         };
         let (product, now) = (product.clone(), self.exchange.clock.now());
-        self.exchange
-            .at_ledger(move |ledger| ledger.note_refused(&product, kind, now))
-            .await??;
+        self.exchange.at_ledger(move |ledger| ledger.note_refused(&product, kind, now)).await??;
         Ok(Event::Fetched)
     }
 
@@ -357,10 +260,7 @@ impl Peer {
 
     /// Left to the ledger without waiting: if it fails, the next failure is noted.
     fn note_unreachable(&self, domain: DomainName, reason: String) {
-        let contact = Contact {
-            at: self.exchange.clock.now(),
-            outcome: Outcome::Unreachable { reason },
-        };
+        let contact = Contact { at: self.exchange.clock.now(), outcome: Outcome::Unreachable { reason } };
         let noted = self.exchange.at_ledger(move |ledger| {
             if let Err(error) = ledger.note(&domain, contact) {
                 tracing::error!(%error, "the ledger could not note a contact");
@@ -383,9 +283,7 @@ impl Peer {
         let current = self.exchange.roster.current();
         let roster = current.roster();
         match roster.members.get(domain) {
-            Some(member) if roster.admits(&self.session()?.peer) => {
-                Ok(member.release_key.verifying_key())
-            }
+            Some(member) if roster.admits(&self.session()?.peer) => Ok(member.release_key.verifying_key()),
             _ => Err(PullError::NotListed(domain.clone())),
         }
     }
@@ -399,22 +297,14 @@ impl Peer {
     }
 
     fn name(&self) -> &str {
-        self.target
-            .domain
-            .as_ref()
-            .map_or(&self.target.address, DomainName::as_str)
+        self.target.domain.as_ref().map_or(&self.target.address, DomainName::as_str)
     }
 }
 
 /// What a listed product needs; or, of one that speaks against its owner, why.
 type Taken = Result<Option<Need>, (ProductId, LedgerError)>;
 
-fn take_listed(
-    ledger: &Ledger,
-    listed: Listed,
-    key: &VerifyingKey,
-    now: UtcMicros,
-) -> Result<Taken, LedgerError> {
+fn take_listed(ledger: &Ledger, listed: Listed, key: &VerifyingKey, now: UtcMicros) -> Result<Taken, LedgerError> {
     let Listed { product, standing } = listed;
     let (contract, head) = match standing {
         Standing::Granted { contract, head } => (contract, head),
@@ -426,8 +316,7 @@ fn take_listed(
         }
     };
     let known = ledger.contract(&product)?;
-    let contract =
-        Some(contract).filter(|hash| known.as_ref().is_none_or(|known| known.hash() != *hash));
+    let contract = Some(contract).filter(|hash| known.as_ref().is_none_or(|known| known.hash() != *hash));
     let entries = match &known {
         None => head.head.size > 0,
         Some(_) => match ledger.confirm(head, key, now) {
@@ -436,11 +325,7 @@ fn take_listed(
             Err(error) => return Err(error),
         },
     };
-    Ok(Ok(Some(Need {
-        product,
-        contract,
-        entries,
-    })))
+    Ok(Ok(Some(Need { product, contract, entries })))
 }
 
 fn refusal_kind(reason: Reason) -> Option<RefusalKind> {
@@ -452,8 +337,5 @@ fn refusal_kind(reason: Reason) -> Option<RefusalKind> {
 }
 
 fn product_failed(product: &ProductId, reason: &str) -> PullError {
-    PullError::Product {
-        product: product.clone(),
-        reason: reason.into(),
-    }
+    PullError::Product { product: product.clone(), reason: reason.into() }
 }

@@ -8,9 +8,7 @@ use civicmesh_model::{
     hash::Hash32,
     names::{DomainName, ProductId},
 };
-use civicmesh_proto::exchange::v1::{
-    self as proto, exchange_service_client::ExchangeServiceClient,
-};
+use civicmesh_proto::exchange::v1::{self as proto, exchange_service_client::ExchangeServiceClient};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tonic::{
@@ -30,8 +28,7 @@ use crate::{
 /// How long a call, or the next page of one, may take, in seconds.
 pub const CALL_S_MAX: u64 = 20;
 /// The longest message taken from a peer, in bytes.
-pub const RESPONSE_BYTES_MAX: usize =
-    civicmesh_model::release::ENTRY_BYTES_MAX + DOCUMENT_BYTES_MAX;
+pub const RESPONSE_BYTES_MAX: usize = civicmesh_model::release::ENTRY_BYTES_MAX + DOCUMENT_BYTES_MAX;
 /// The most bytes of a page asked for.
 const PAGE_BYTES_ASKED: u32 = PAGE_BYTES_MAX as u32;
 /// Stands where HTTP wants a host's name.
@@ -83,11 +80,7 @@ impl Session {
         let once = Mutex::new(Some(link));
         let connector = service_fn(move |_| {
             let link = once.lock().ok().and_then(|mut link| link.take());
-            async move {
-                link.map(TokioIo::new)
-                    .ok_or(std::io::ErrorKind::NotConnected)
-                    .map_err(std::io::Error::from)
-            }
+            async move { link.map(TokioIo::new).ok_or(std::io::ErrorKind::NotConnected).map_err(std::io::Error::from) }
         });
         let channel = Endpoint::from_static(ORIGIN)
             .http2_keep_alive_interval(Duration::from_secs(KEEPALIVE_S))
@@ -96,8 +89,7 @@ impl Session {
             .connect_with_connector(connector)
             .await
             .map_err(|_| PullError::Broken)?;
-        let client =
-            ExchangeServiceClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
+        let client = ExchangeServiceClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
         Ok(Self { client, peer })
     }
 
@@ -112,13 +104,9 @@ impl Session {
 
     pub(super) async fn list(&self, id: &RequestId) -> Result<Vec<Listed>, PullError> {
         let mut client = self.client.clone();
-        let response =
-            in_time(client.list_products(id.attach(proto::ListProductsRequest {}))).await?;
+        let response = in_time(client.list_products(id.attach(proto::ListProductsRequest {}))).await?;
         let listed = wire::listing_of(response)?;
-        match listed
-            .iter()
-            .all(|listed| listed.product.domain == self.peer.domain)
-        {
+        match listed.iter().all(|listed| listed.product.domain == self.peer.domain) {
             true => Ok(listed),
             false => Err(WireError("product: it is another domain's").into()),
         }
@@ -131,30 +119,15 @@ impl Session {
         hash: &Hash32,
     ) -> Result<Result<Bytes, Reason>, PullError> {
         let mut client = self.client.clone();
-        let request = proto::GetContractRequest {
-            product: product.to_string(),
-            contract_hash: wire::hash_bytes(hash),
-        };
-        Ok(wire::contract_of(
-            in_time(client.get_contract(id.attach(request))).await?,
-        )?)
+        let request = proto::GetContractRequest { product: product.to_string(), contract_hash: wire::hash_bytes(hash) };
+        Ok(wire::contract_of(in_time(client.get_contract(id.attach(request))).await?)?)
     }
 
-    pub(super) async fn pull(
-        &self,
-        id: &RequestId,
-        product: &ProductId,
-        from_index: u64,
-    ) -> Result<Pages, PullError> {
+    pub(super) async fn pull(&self, id: &RequestId, product: &ProductId, from_index: u64) -> Result<Pages, PullError> {
         let mut client = self.client.clone();
-        let request = proto::PullReleasesRequest {
-            product: product.to_string(),
-            from_index,
-            page_bytes_max: PAGE_BYTES_ASKED,
-        };
-        Ok(Pages(
-            in_time(client.pull_releases(id.attach(request))).await?,
-        ))
+        let request =
+            proto::PullReleasesRequest { product: product.to_string(), from_index, page_bytes_max: PAGE_BYTES_ASKED };
+        Ok(Pages(in_time(client.pull_releases(id.attach(request))).await?))
     }
 }
 
@@ -171,11 +144,7 @@ impl Pages {
     }
 }
 
-async fn in_time<T>(
-    call: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, PullError> {
-    let response = timeout(Duration::from_secs(CALL_S_MAX), call)
-        .await
-        .map_err(|_| PullError::Deadline)?;
+async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, PullError> {
+    let response = timeout(Duration::from_secs(CALL_S_MAX), call).await.map_err(|_| PullError::Deadline)?;
     Ok(response?.into_inner())
 }

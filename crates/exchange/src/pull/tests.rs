@@ -39,12 +39,7 @@ use crate::{
     traffic::Traffic,
 };
 
-const PACE: Pace = Pace {
-    turn_ms: 20,
-    backoff_ms_max: 100,
-    greet_ms: 200,
-    link_age_ms_max: 600_000,
-};
+const PACE: Pace = Pace { turn_ms: 20, backoff_ms_max: 100, greet_ms: 200, link_age_ms_max: 600_000 };
 const MINUTE: i64 = 60_000_000;
 
 fn product(name: &str) -> ProductId {
@@ -87,9 +82,7 @@ customProperties:
     columns: {{at: timestamp, speed: number}}
 "
     );
-    Contract::parse(&text, "test.yaml")
-        .unwrap_or_else(|findings| panic!("{findings:?}"))
-        .0
+    Contract::parse(&text, "test.yaml").unwrap_or_else(|findings| panic!("{findings:?}")).0
 }
 
 /// A node, serving or not.
@@ -111,10 +104,7 @@ impl Node {
     async fn enroll(city: &TestCity, name: &str, clock: &HandClock) -> (Self, Box<dyn Listener>) {
         let listener = Loopback.listen("127.0.0.1:0").await.unwrap();
         let folder = city.enroll(name, &listener.local_address());
-        (
-            Self::open(folder, listener.local_address(), name, clock),
-            listener,
-        )
+        (Self::open(folder, listener.local_address(), name, clock), listener)
     }
 
     fn open(folder: NodeFolder, address: String, name: &str, clock: &HandClock) -> Self {
@@ -158,29 +148,18 @@ impl Node {
         self.serve_as(listener, service);
     }
 
-    fn serve_as<S: ExchangeService>(
-        &mut self,
-        listener: Box<dyn Listener>,
-        service: ExchangeServiceServer<S>,
-    ) {
+    fn serve_as<S: ExchangeService>(&mut self, listener: Box<dyn Listener>, service: ExchangeServiceServer<S>) {
         let accept = TlsAccept::new(listener, Arc::clone(&self.tls), Arc::clone(&self.traffic));
         let stopped = self.stop.clone().cancelled_owned();
         let serving = serve::server().add_service(service);
         self.tasks.push(tokio::spawn(async move {
             let incoming = serve::incoming(Box::new(accept));
-            serving
-                .serve_with_incoming_shutdown(incoming, stopped)
-                .await
-                .unwrap();
+            serving.serve_with_incoming_shutdown(incoming, stopped).await.unwrap();
         }));
     }
 
     fn pull(&mut self) {
-        let dial = TlsDial::new(
-            Arc::clone(&self.network),
-            Arc::clone(&self.tls),
-            Arc::clone(&self.traffic),
-        );
+        let dial = TlsDial::new(Arc::clone(&self.network), Arc::clone(&self.tls), Arc::clone(&self.traffic));
         let puller = Puller {
             exchange: self.exchange.clone(),
             dial: Arc::new(dial),
@@ -205,10 +184,7 @@ impl Node {
         let (ledger, now) = (self.ledger(), self.exchange.clock.now());
         ledger.adopt_contract(contract, now).unwrap();
         let product = &contract.product;
-        let first = ledger
-            .log(product)
-            .unwrap()
-            .map_or(UtcMicros(0), |log| log.closed_through);
+        let first = ledger.log(product).unwrap().map_or(UtcMicros(0), |log| log.closed_through);
         let salt_key = SaltKey::new([7; 32]);
         let edge = |index: i64| UtcMicros(first.0 + index * MINUTE);
         let terms = gate::Terms {
@@ -220,21 +196,10 @@ impl Node {
             salt_key: &salt_key,
         };
         let window = |index| {
-            let terms = gate::Terms {
-                closed_through: edge(index + 1),
-                ..terms
-            };
+            let terms = gate::Terms { closed_through: edge(index + 1), ..terms };
             gate::empty(edge(index), edge(index + 1), &terms).unwrap()
         };
-        ledger
-            .append(
-                product,
-                (0..windows).map(window).collect(),
-                0,
-                &self.key,
-                now,
-            )
-            .unwrap();
+        ledger.append(product, (0..windows).map(window).collect(), 0, &self.key, now).unwrap();
     }
 
     fn size(&self, product: &ProductId) -> u64 {
@@ -243,10 +208,7 @@ impl Node {
 
     fn reason(&self, peer: &str) -> String {
         let contacts = self.ledger().contacts();
-        contacts
-            .get(&domain(peer))
-            .and_then(|contact| contact.reason.clone())
-            .unwrap_or_default()
+        contacts.get(&domain(peer)).and_then(|contact| contact.reason.clone()).unwrap_or_default()
     }
 }
 
@@ -256,12 +218,7 @@ async fn eventually(what: &str, mut true_now: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(
-        tokio::time::timeout(Duration::from_secs(60), waited)
-            .await
-            .is_ok(),
-        "never: {what}"
-    );
+    assert!(tokio::time::timeout(Duration::from_secs(60), waited).await.is_ok(), "never: {what}");
 }
 
 /// `traffic` serves and `health` pulls.
@@ -277,66 +234,33 @@ async fn traffic_and_health(city: &TestCity, clock: &HandClock) -> (Node, Node) 
 async fn what_is_granted_arrives_byte_for_byte_and_what_is_not_is_refused() {
     let (city, clock) = (TestCity::new(), HandClock::new());
     let (traffic, health) = traffic_and_health(&city, &clock).await;
-    let (open, closed, young) = (
-        product("traffic.open"),
-        product("traffic.closed"),
-        product("traffic.young"),
-    );
+    let (open, closed, young) = (product("traffic.open"), product("traffic.closed"), product("traffic.young"));
     traffic.release(&contract("open", 1, "city"), 5_000);
     traffic.release(&contract("closed", 1, "[transit]"), 3);
-    traffic
-        .ledger()
-        .adopt_contract(&contract("young", 1, "[health]"), clock.now())
-        .unwrap();
+    traffic.ledger().adopt_contract(&contract("young", 1, "[health]"), clock.now()).unwrap();
     eventually("all pages", || health.size(&open) == 5_000).await;
     assert_eq!(
         health.ledger().entries(&open, 0, usize::MAX).unwrap(),
         traffic.ledger().entries(&open, 0, usize::MAX).unwrap()
     );
-    eventually("the refusal", || {
-        health.ledger().refusals().unwrap().contains_key(&closed)
-    })
-    .await;
-    assert_eq!(
-        health.ledger().refusals().unwrap()[&closed].kind,
-        RefusalKind::NotGranted
-    );
+    eventually("the refusal", || health.ledger().refusals().unwrap().contains_key(&closed)).await;
+    assert_eq!(health.ledger().refusals().unwrap()[&closed].kind, RefusalKind::NotGranted);
     assert_eq!(health.ledger().refusals().unwrap().len(), 1);
     assert_eq!(health.size(&closed), 0);
-    assert!(
-        health.ledger().contract(&closed).unwrap().is_none(),
-        "not even its contract"
-    );
-    eventually("a contract without releases", || {
-        health.ledger().contract(&young).unwrap().is_some()
-    })
-    .await;
+    assert!(health.ledger().contract(&closed).unwrap().is_none(), "not even its contract");
+    eventually("a contract without releases", || health.ledger().contract(&young).unwrap().is_some()).await;
 
     traffic.release(&contract("open", 1, "city"), 1);
     eventually("the next one", || health.size(&open) == 5_001).await;
     let contact = health.ledger().contacts()[&domain("traffic")].clone();
-    assert_eq!(
-        (contact.reached_at, contact.unreachable_since),
-        (Some(clock.now()), None)
-    );
+    assert_eq!((contact.reached_at, contact.unreachable_since), (Some(clock.now()), None));
     let view = health.links.views()[&domain("traffic")].clone();
     assert_eq!(view.node_version.as_deref(), Some("0.0.1-test"));
-    assert_eq!(
-        view.certificate_expires,
-        Some(traffic.tls.own().certificate_expires)
-    );
+    assert_eq!(view.certificate_expires, Some(traffic.tls.own().certificate_expires));
     let counted = health.traffic.by_peer()[&domain("traffic")];
-    let bytes: usize = traffic
-        .ledger()
-        .entries(&open, 0, usize::MAX)
-        .unwrap()
-        .iter()
-        .map(|(_, entry)| entry.len())
-        .sum();
-    assert!(
-        counted.received_bytes > bytes as u64,
-        "{counted:?} for {bytes} bytes of entries"
-    );
+    let bytes: usize =
+        traffic.ledger().entries(&open, 0, usize::MAX).unwrap().iter().map(|(_, entry)| entry.len()).sum();
+    assert!(counted.received_bytes > bytes as u64, "{counted:?} for {bytes} bytes of entries");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -347,30 +271,15 @@ async fn a_wider_audience_takes_effect_and_old_contracts_are_learned() {
     for version in 1..=3 {
         traffic.release(&contract("speeds", version, "[transit]"), 2);
     }
-    eventually("the refusal", || {
-        health.ledger().refusals().unwrap().contains_key(&speeds)
-    })
-    .await;
-    traffic
-        .ledger()
-        .adopt_contract(&contract("speeds", 4, "[transit, health]"), clock.now())
-        .unwrap();
+    eventually("the refusal", || health.ledger().refusals().unwrap().contains_key(&speeds)).await;
+    traffic.ledger().adopt_contract(&contract("speeds", 4, "[transit, health]"), clock.now()).unwrap();
     eventually("the entries", || health.size(&speeds) == 6).await;
     assert!(health.ledger().refusals().unwrap().is_empty());
-    assert_eq!(
-        health.ledger().contract(&speeds).unwrap().unwrap().version,
-        "4.0.0"
-    );
+    assert_eq!(health.ledger().contract(&speeds).unwrap().unwrap().version, "4.0.0");
     assert_eq!(health.ledger().contract_history(&speeds).unwrap().len(), 4);
 
-    traffic
-        .ledger()
-        .adopt_contract(&contract("speeds", 5, "[transit]"), clock.now())
-        .unwrap();
-    eventually("the refusal again", || {
-        health.ledger().refusals().unwrap().contains_key(&speeds)
-    })
-    .await;
+    traffic.ledger().adopt_contract(&contract("speeds", 5, "[transit]"), clock.now()).unwrap();
+    eventually("the refusal again", || health.ledger().refusals().unwrap().contains_key(&speeds)).await;
     assert_eq!(health.size(&speeds), 6, "what was given is not taken back");
 }
 
@@ -382,26 +291,13 @@ async fn a_dead_peer_is_noted_and_its_return_resumes_at_the_cursor() {
     traffic.release(&first, 3);
     eventually("the first three", || health.size(&speeds) == 3).await;
     traffic.halt().await;
-    eventually("the silence", || {
-        health.links.views()[&domain("traffic")].reached == Some(false)
-    })
-    .await;
-    eventually("its note", || {
-        health.ledger().contacts()[&domain("traffic")]
-            .unreachable_since
-            .is_some()
-    })
-    .await;
+    eventually("the silence", || health.links.views()[&domain("traffic")].reached == Some(false)).await;
+    eventually("its note", || health.ledger().contacts()[&domain("traffic")].unreachable_since.is_some()).await;
     traffic.release(&first, 2);
     clock.advance(MINUTE);
     traffic.serve(Loopback.listen(&traffic.address).await.unwrap());
     eventually("the rest", || health.size(&speeds) == 5).await;
-    eventually("the contact", || {
-        health.ledger().contacts()[&domain("traffic")]
-            .unreachable_since
-            .is_none()
-    })
-    .await;
+    eventually("the contact", || health.ledger().contacts()[&domain("traffic")].unreachable_since.is_none()).await;
     let counted = health.traffic.by_peer()[&domain("traffic")];
     assert!(counted.received_bytes > 0);
 }
@@ -416,14 +312,8 @@ async fn a_newcomer_spreads_the_roster_that_lists_it() {
     let (mut health, health_listener) = Node::enroll(&city, "health", &clock).await;
     health.serve(health_listener);
     health.pull();
-    eventually("traffic lists health", || {
-        traffic.exchange.roster.current().roster().members.len() == 2
-    })
-    .await;
-    eventually("traffic pulls from health", || {
-        traffic.ledger().contacts().contains_key(&domain("health"))
-    })
-    .await;
+    eventually("traffic lists health", || traffic.exchange.roster.current().roster().members.len() == 2).await;
+    eventually("traffic pulls from health", || traffic.ledger().contacts().contains_key(&domain("health"))).await;
     let kept = fs::read(traffic.folder.roster_file()).unwrap();
     assert_eq!(kept, city.office.roster().unwrap().as_bytes());
 }
@@ -440,25 +330,13 @@ async fn replaced_keys_are_refused_and_their_successors_admitted() {
     let folder = NodeFolder::new(city.path().join("health-again"));
     request(&folder, &departure("health", "127.0.0.1:9")).unwrap();
     let asked = fs::read(folder.request_file()).unwrap();
-    accept(
-        &folder,
-        &city
-            .office
-            .enroll(&asked, true, clock.now())
-            .unwrap()
-            .answer,
-        clock.now(),
-    )
-    .unwrap();
+    accept(&folder, &city.office.enroll(&asked, true, clock.now()).unwrap().answer, clock.now()).unwrap();
     let mut new = Node::open(folder, "127.0.0.1:9".into(), "health", &clock);
     new.pull();
     eventually("the new node pulls", || new.size(&speeds) == 1).await;
     traffic.release(&first, 1);
     eventually("the new node goes on", || new.size(&speeds) == 2).await;
-    eventually("the old one is refused", || {
-        old.reason("traffic").contains("does not list health")
-    })
-    .await;
+    eventually("the old one is refused", || old.reason("traffic").contains("does not list health")).await;
     assert_eq!(old.size(&speeds), 1);
 }
 
@@ -472,29 +350,19 @@ async fn an_expired_certificate_is_refused_on_a_living_link_until_renewed() {
 
     clock.advance(366 * DAY);
     traffic.release(&first, 1);
-    eventually("the refusal", || {
-        health.reason("traffic").contains("certificate has expired")
-    })
-    .await;
+    eventually("the refusal", || health.reason("traffic").contains("certificate has expired")).await;
     assert_eq!(health.size(&speeds), 1);
 
     for node in [&traffic, &health] {
         renew(&city.office, &node.folder, clock.now());
-        assert!(
-            node.folder
-                .reload(&node.tls, &node.exchange.roster)
-                .unwrap()
-        );
+        assert!(node.folder.reload(&node.tls, &node.exchange.roster).unwrap());
     }
     eventually("the second", || health.size(&speeds) == 2).await;
 }
 
 fn renew(office: &CityOffice, folder: &NodeFolder, now: UtcMicros) {
     request(folder, &Departure::default()).unwrap();
-    let answer = office
-        .enroll(&fs::read(folder.request_file()).unwrap(), false, now)
-        .unwrap()
-        .answer;
+    let answer = office.enroll(&fs::read(folder.request_file()).unwrap(), false, now).unwrap().answer;
     accept(folder, &answer, now).unwrap();
 }
 
@@ -507,10 +375,7 @@ struct Tampering {
 
 #[async_trait]
 impl ExchangeService for Tampering {
-    async fn greet(
-        &self,
-        request: Request<proto::GreetRequest>,
-    ) -> Result<Response<proto::GreetResponse>, Status> {
+    async fn greet(&self, request: Request<proto::GreetRequest>) -> Result<Response<proto::GreetResponse>, Status> {
         self.inner.greet(request).await
     }
 
@@ -570,11 +435,7 @@ async fn what_was_tampered_with_is_never_admitted_and_holds_up_nothing_else() {
         traffic.release(&contract("bad", 1, "city"), 3);
         traffic.release(&contract("good", 1, "city"), 3);
         let inner = Serve::new(traffic.exchange.clone(), Arc::clone(&traffic.key));
-        let tampering = Tampering {
-            inner,
-            product: bad.clone(),
-            change,
-        };
+        let tampering = Tampering { inner, product: bad.clone(), change };
         traffic.serve_as(listener, ExchangeServiceServer::new(tampering));
         health.pull();
         eventually("the good one", || health.size(&good) == 3).await;
@@ -604,12 +465,7 @@ impl Network for Meddling {
     async fn connect(&self, address: &str) -> std::io::Result<BoxedIo> {
         let io = Loopback.connect(address).await?;
         let (on, meddled) = (Arc::clone(&self.on), Arc::clone(&self.meddled));
-        Ok(Box::new(MeddledIo {
-            io,
-            left: self.after_bytes,
-            on,
-            meddled,
-        }))
+        Ok(Box::new(MeddledIo { io, left: self.after_bytes, on, meddled }))
     }
 
     async fn listen(&self, address: &str) -> std::io::Result<Box<dyn Listener>> {
@@ -638,25 +494,15 @@ impl AsyncRead for MeddledIo {
 }
 
 impl AsyncWrite for MeddledIo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        from: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(context, from)
     }
 
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.io).poll_flush(context)
     }
 
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(context)
     }
 }
@@ -669,15 +515,8 @@ async fn a_relay_that_changes_a_bit_breaks_the_link_and_nothing_more() {
     let speeds = product("traffic.speeds");
     traffic.release(&contract("speeds", 1, "city"), 3_000);
     traffic.serve(listener);
-    let (on, meddled) = (
-        Arc::new(AtomicBool::new(true)),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    health.network = Arc::new(Meddling {
-        after_bytes: 20_000,
-        on: Arc::clone(&on),
-        meddled: Arc::clone(&meddled),
-    });
+    let (on, meddled) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    health.network = Arc::new(Meddling { after_bytes: 20_000, on: Arc::clone(&on), meddled: Arc::clone(&meddled) });
     health.pull();
     eventually("three broken links", || meddled.load(SeqCst) >= 3).await;
     assert_eq!(health.size(&speeds), 0);
@@ -687,8 +526,5 @@ async fn a_relay_that_changes_a_bit_breaks_the_link_and_nothing_more() {
         health.ledger().entries(&speeds, 0, usize::MAX).unwrap(),
         traffic.ledger().entries(&speeds, 0, usize::MAX).unwrap()
     );
-    assert!(
-        health.ledger().found_out(&speeds).unwrap().is_empty(),
-        "nobody is blamed for the relay"
-    );
+    assert!(health.ledger().found_out(&speeds).unwrap().is_empty(), "nobody is blamed for the relay");
 }

@@ -18,10 +18,7 @@ impl City {
     fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::default().self_signed(&key).unwrap();
-        Self {
-            city: CityKey::of(certificate.der()).unwrap(),
-            key,
-        }
+        Self { city: CityKey::of(certificate.der()).unwrap(), key }
     }
 
     fn sign(&self, roster: Roster) -> SignedRoster {
@@ -37,10 +34,7 @@ impl City {
                 Ok(())
             })
         };
-        (
-            RosterBook::open(self.sign(roster).as_bytes(), self.city.clone(), keep).unwrap(),
-            kept,
-        )
+        (RosterBook::open(self.sign(roster).as_bytes(), self.city.clone(), keep).unwrap(), kept)
     }
 }
 
@@ -63,20 +57,14 @@ fn the_newest_roster_of_the_city_is_followed_and_kept_first() {
     let city = City::new();
     let (book, kept) = city.book(roster(5));
     let mut changes = book.subscribe();
-    let newer = city.sign(Roster {
-        members: BTreeMap::new(),
-        ..roster(6)
-    });
+    let newer = city.sign(Roster { members: BTreeMap::new(), ..roster(6) });
     assert_eq!(book.offer(newer.as_bytes()), Ok(Offer::Adopted));
     assert!(changes.has_changed().unwrap());
     assert_eq!(*changes.borrow_and_update().clone(), newer);
     assert_eq!(*kept.lock().unwrap(), newer.as_bytes());
 
     assert_eq!(book.offer(newer.as_bytes()), Ok(Offer::NotNewer));
-    assert_eq!(
-        book.offer(city.sign(roster(5)).as_bytes()),
-        Ok(Offer::NotNewer)
-    );
+    assert_eq!(book.offer(city.sign(roster(5)).as_bytes()), Ok(Offer::NotNewer));
     assert!(!changes.has_changed().unwrap());
     assert_eq!(*book.current(), newer);
 }
@@ -85,23 +73,12 @@ fn the_newest_roster_of_the_city_is_followed_and_kept_first() {
 fn what_the_city_did_not_sign_is_refused() {
     let (city, other) = (City::new(), City::new());
     let (book, _) = city.book(roster(5));
-    assert_eq!(
-        book.offer(other.sign(roster(6)).as_bytes()),
-        Err(RosterError::BadSignature)
-    );
+    assert_eq!(book.offer(other.sign(roster(6)).as_bytes()), Err(RosterError::BadSignature));
     let signed = String::from_utf8(city.sign(roster(6)).as_bytes().to_vec()).unwrap();
-    for (from, to) in [
-        ("\"serial\": 6", "\"serial\": 7"),
-        ("traffic.example", "evil.example"),
-        ("0101", "0202"),
-    ] {
+    for (from, to) in [("\"serial\": 6", "\"serial\": 7"), ("traffic.example", "evil.example"), ("0101", "0202")] {
         let changed = signed.replacen(from, to, 1);
         assert_ne!(changed, signed);
-        assert_eq!(
-            book.offer(changed.as_bytes()),
-            Err(RosterError::BadSignature),
-            "{from}"
-        );
+        assert_eq!(book.offer(changed.as_bytes()), Err(RosterError::BadSignature), "{from}");
     }
     assert!(matches!(book.offer(b"{}"), Err(RosterError::Document(_))));
     assert_eq!(book.current().roster().serial, 5);
@@ -117,48 +94,21 @@ fn a_field_that_this_version_does_not_know_is_signed_and_handed_on() {
     document.sign(SIGNER, &signature);
     let (book, kept) = city.book(roster(5));
     assert_eq!(book.offer(&document.to_bytes()), Ok(Offer::Adopted));
-    assert!(
-        String::from_utf8(kept.lock().unwrap().clone())
-            .unwrap()
-            .contains("excelsior")
-    );
-    let changed = String::from_utf8(document.to_bytes())
-        .unwrap()
-        .replace("excelsior", "semper");
-    assert_eq!(
-        SignedRoster::verify(changed.as_bytes(), &city.city),
-        Err(RosterError::BadSignature)
-    );
+    assert!(String::from_utf8(kept.lock().unwrap().clone()).unwrap().contains("excelsior"));
+    let changed = String::from_utf8(document.to_bytes()).unwrap().replace("excelsior", "semper");
+    assert_eq!(SignedRoster::verify(changed.as_bytes(), &city.city), Err(RosterError::BadSignature));
 }
 
 #[test]
 fn a_roster_that_contradicts_the_one_in_force_is_refused() {
     let city = City::new();
     let (book, _) = city.book(roster(5));
-    let twin = city.sign(Roster {
-        members: BTreeMap::new(),
-        ..roster(5)
-    });
-    assert_eq!(
-        book.offer(twin.as_bytes()),
-        Err(RosterError::SerialReused(5))
-    );
-    let renamed = city.sign(Roster {
-        city: "Newer York".into(),
-        ..roster(6)
-    });
-    assert!(matches!(
-        book.offer(renamed.as_bytes()),
-        Err(RosterError::OtherCity(_))
-    ));
-    let moved = city.sign(Roster {
-        timezone: "UTC".parse().unwrap(),
-        ..roster(6)
-    });
-    assert!(matches!(
-        book.offer(moved.as_bytes()),
-        Err(RosterError::OtherCity(_))
-    ));
+    let twin = city.sign(Roster { members: BTreeMap::new(), ..roster(5) });
+    assert_eq!(book.offer(twin.as_bytes()), Err(RosterError::SerialReused(5)));
+    let renamed = city.sign(Roster { city: "Newer York".into(), ..roster(6) });
+    assert!(matches!(book.offer(renamed.as_bytes()), Err(RosterError::OtherCity(_))));
+    let moved = city.sign(Roster { timezone: "UTC".parse().unwrap(), ..roster(6) });
+    assert!(matches!(book.offer(moved.as_bytes()), Err(RosterError::OtherCity(_))));
 }
 
 #[test]
@@ -174,10 +124,7 @@ fn a_roster_that_cannot_be_kept_does_not_come_into_force() {
     };
     let book = RosterBook::open(city.sign(roster(5)).as_bytes(), city.city.clone(), keep).unwrap();
     let newer = city.sign(roster(6));
-    assert!(matches!(
-        book.offer(newer.as_bytes()),
-        Err(RosterError::NotKept(_))
-    ));
+    assert!(matches!(book.offer(newer.as_bytes()), Err(RosterError::NotKept(_))));
     assert_eq!(book.current().roster().serial, 5);
     full.store(false, SeqCst);
     assert_eq!(book.offer(newer.as_bytes()), Ok(Offer::Adopted));
@@ -197,12 +144,7 @@ fn it_admits_members_with_the_key_enrolled() {
 
 #[test]
 fn addresses_are_host_and_port() {
-    for good in [
-        "localhost:1",
-        "10.0.0.1:7400",
-        "a-b.c_d:65535",
-        "[::1]:7400",
-    ] {
+    for good in ["localhost:1", "10.0.0.1:7400", "a-b.c_d:65535", "[::1]:7400"] {
         assert_eq!(good.parse::<Address>().unwrap().as_str(), good);
     }
     assert_eq!("[::1]:7400".parse::<Address>().unwrap().port(), 7400);

@@ -44,12 +44,7 @@ impl Pull {
                 Ok(Err(reason)) => (Ok(Content::Refusal(reason.into())), None),
                 Err(status) => (Err(status), None),
             };
-            Some((
-                message.map(|content| PullReleasesResponse {
-                    content: Some(content),
-                }),
-                rest,
-            ))
+            Some((message.map(|content| PullReleasesResponse { content: Some(content) }), rest))
         })
         .take(PAGES_PER_CALL_MAX)
     }
@@ -62,8 +57,7 @@ impl Pull {
             key: Arc::clone(&self.key),
             now: self.exchange.clock.now(),
         };
-        let (product, from_index, bytes_max) =
-            (self.product.clone(), self.next_index, self.page_bytes_max);
+        let (product, from_index, bytes_max) = (self.product.clone(), self.next_index, self.page_bytes_max);
         let read = move |ledger: &Ledger| shelf.page(ledger, &product, from_index, bytes_max);
         Ok(self.exchange.at_ledger(read).await??)
     }

@@ -30,10 +30,9 @@ impl Shelf {
         let mut listed = Vec::new();
         for product in ledger.products()? {
             let standing = match self.granted(ledger, &product)? {
-                Ok(contract) => Standing::Granted {
-                    contract: contract.hash(),
-                    head: self.newest_head(ledger, &product)?,
-                },
+                Ok(contract) => {
+                    Standing::Granted { contract: contract.hash(), head: self.newest_head(ledger, &product)? }
+                }
                 Err(Reason::UnknownProduct) => continue,
                 Err(reason) => Standing::Refused(reason),
             };
@@ -43,21 +42,12 @@ impl Shelf {
     }
 
     /// A contract that is, or was, in force for a product.
-    pub(super) fn contract(
-        &self,
-        ledger: &Ledger,
-        product: &ProductId,
-        hash: &Hash32,
-    ) -> Answer<Arc<Contract>> {
+    pub(super) fn contract(&self, ledger: &Ledger, product: &ProductId, hash: &Hash32) -> Answer<Arc<Contract>> {
         if let Err(reason) = self.granted(ledger, product)? {
             return Ok(Err(reason));
         }
         let known = ledger.contract_history(product)?.contains(hash);
-        let contract = if known {
-            ledger.contract_by_hash(hash)?
-        } else {
-            None
-        };
+        let contract = if known { ledger.contract_by_hash(hash)? } else { None };
         Ok(contract.ok_or(Reason::UnknownContract))
     }
 
@@ -98,11 +88,7 @@ impl Shelf {
         Ok(match ledger.contract(product)? {
             Some(contract) if contract.status == Status::Active => {
                 let granted = contract.audience.admits(&self.peer);
-                if granted {
-                    Ok(contract)
-                } else {
-                    Err(Reason::NotGranted)
-                }
+                if granted { Ok(contract) } else { Err(Reason::NotGranted) }
             }
             Some(_) | None => Err(Reason::UnknownProduct),
         })

@@ -46,10 +46,9 @@ pub(super) fn server_config(
     city_time: &Arc<CityTime>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = provider();
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
     let mut config = ServerConfig::builder_with_details(provider, Arc::clone(city_time) as _)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
@@ -123,15 +122,10 @@ struct CityVerifier {
 impl CityVerifier {
     fn new(roots: &Arc<RootCertStore>) -> Result<Self, rustls::Error> {
         let provider = provider();
-        let signatures =
-            WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))?;
-        Ok(Self {
-            roots: Arc::clone(roots),
-            provider,
-            signatures,
-        })
+        let signatures = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        Ok(Self { roots: Arc::clone(roots), provider, signatures })
     }
 }
 
@@ -160,8 +154,7 @@ impl ServerCertVerifier for CityVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signatures
-            .verify_tls12_signature(message, certificate, signature)
+        self.signatures.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -170,8 +163,7 @@ impl ServerCertVerifier for CityVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signatures
-            .verify_tls13_signature(message, certificate, signature)
+        self.signatures.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

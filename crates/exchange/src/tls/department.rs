@@ -23,11 +23,7 @@ pub struct Guest {
 
 impl Guest {
     /// Reads `city.pem` in `folder`.
-    pub fn load(
-        folder: &Path,
-        domain: DomainName,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, TlsError> {
+    pub fn load(folder: &Path, domain: DomainName, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
         let path = folder.join(CITY_FILE);
         let city = match fs::read(&path) {
             Ok(city) => CertificateDer::from_pem_slice(&city),
@@ -46,15 +42,10 @@ impl Guest {
     pub async fn connect(&self, io: BoxedIo) -> Result<BoxedIo, LinkError> {
         let name = ServerName::try_from(NO_SERVER_NAME).expect("a constant that is a valid name");
         let connecting = TlsConnector::from(Arc::clone(&self.config)).connect(name, io);
-        let stream = within(HANDSHAKE_S_MAX, connecting)
-            .await?
-            .map_err(handshake_error)?;
+        let stream = within(HANDSHAKE_S_MAX, connecting).await?.map_err(handshake_error)?;
         let shown = shown_identity(stream.get_ref().1.peer_certificates())?;
         if shown.domain != self.domain {
-            return Err(LinkError::WrongDomain {
-                expected: self.domain.clone(),
-                found: shown.domain,
-            });
+            return Err(LinkError::WrongDomain { expected: self.domain.clone(), found: shown.domain });
         }
         Ok(Box::new(stream))
     }

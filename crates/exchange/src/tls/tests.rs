@@ -19,27 +19,17 @@ struct Side {
 impl Side {
     fn new(node: &NodeFolder, clock: &HandClock) -> Self {
         let tls = Tls::load(&node.tls(), Arc::new(clock.clone())).unwrap();
-        Self {
-            tls: Arc::new(tls),
-            traffic: Arc::default(),
-        }
+        Self { tls: Arc::new(tls), traffic: Arc::default() }
     }
 
     fn dial(&self) -> TlsDial {
-        TlsDial::new(
-            Arc::new(Loopback),
-            Arc::clone(&self.tls),
-            Arc::clone(&self.traffic),
-        )
+        TlsDial::new(Arc::new(Loopback), Arc::clone(&self.tls), Arc::clone(&self.traffic))
     }
 
     async fn listen(&self) -> (TlsAccept, String) {
         let listener = Loopback.listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_address();
-        (
-            TlsAccept::new(listener, Arc::clone(&self.tls), Arc::clone(&self.traffic)),
-            address,
-        )
+        (TlsAccept::new(listener, Arc::clone(&self.tls), Arc::clone(&self.traffic)), address)
     }
 }
 
@@ -48,11 +38,7 @@ fn name(domain: &str) -> DomainName {
 }
 
 /// Dials while the other side accepts; a dialler cannot know whether its own certificate was believed before it reads.
-async fn meet(
-    from: &Side,
-    to: &Side,
-    expect: Option<&str>,
-) -> (Result<Link, LinkError>, Option<Link>) {
+async fn meet(from: &Side, to: &Side, expect: Option<&str>) -> (Result<Link, LinkError>, Option<Link>) {
     let (mut accept, address) = to.listen().await;
     let accepted = tokio::spawn(async move { accept.accept().await });
     let mut dialled = from.dial().dial(&address, expect.map(name).as_ref()).await;
@@ -87,10 +73,7 @@ async fn both_ends_learn_whom_they_talk_to_and_count_every_byte() {
     let sent = traffic.traffic.by_peer()[&name("health")];
     let received = health.traffic.by_peer()[&name("traffic")];
     assert_eq!(sent.sent_bytes, received.received_bytes);
-    assert!(
-        sent.sent_bytes > 500 && sent.received_bytes > 500,
-        "the handshake counts: {sent:?}"
-    );
+    assert!(sent.sent_bytes > 500 && sent.received_bytes > 500, "the handshake counts: {sent:?}");
 }
 
 #[tokio::test]
@@ -108,10 +91,7 @@ async fn another_domain_than_the_expected_is_no_link() {
     let traffic = Side::new(&city.enroll("traffic", "a:1"), &clock);
     let health = Side::new(&city.enroll("health", "a:2"), &clock);
     let (near, _) = meet(&traffic, &health, Some("transit")).await;
-    assert_eq!(
-        near.unwrap_err().to_string(),
-        "domain health answers there, not transit"
-    );
+    assert_eq!(near.unwrap_err().to_string(), "domain health answers there, not transit");
 }
 
 #[tokio::test]
@@ -126,17 +106,10 @@ async fn another_city_is_believed_by_neither_end() {
     // A dialler that believes everyone but shows a certificate of another city.
     let mut gullible = Side::new(&elsewhere.enroll("transit", "a:3"), &clock);
     let folder = elsewhere.node("transit").tls();
-    fs::copy(
-        city.node("traffic").tls().join(CITY_FILE),
-        folder.join(CITY_FILE),
-    )
-    .unwrap();
+    fs::copy(city.node("traffic").tls().join(CITY_FILE), folder.join(CITY_FILE)).unwrap();
     gullible.tls = Arc::new(Tls::load(&folder, Arc::new(clock)).unwrap());
     let (near, far) = meet(&gullible, &traffic, Some("traffic")).await;
-    assert!(
-        near.is_ok() && far.is_none(),
-        "the handshake of TLS 1.3 ends before the client's certificate is judged"
-    );
+    assert!(near.is_ok() && far.is_none(), "the handshake of TLS 1.3 ends before the client's certificate is judged");
 }
 
 #[tokio::test]
@@ -146,13 +119,7 @@ async fn an_expired_certificate_makes_no_link_until_it_is_renewed() {
     let traffic = Side::new(&node, &clock);
     clock.advance(300 * DAY);
     let late = city.node("health");
-    city.office
-        .enroll_out(
-            &late,
-            &crate::testing::departure("health", "a:2"),
-            clock.now(),
-        )
-        .unwrap();
+    city.office.enroll_out(&late, &crate::testing::departure("health", "a:2"), clock.now()).unwrap();
     let health = Side::new(&late, &clock);
     clock.advance(66 * DAY);
 
@@ -165,17 +132,10 @@ async fn an_expired_certificate_makes_no_link_until_it_is_renewed() {
     assert!(!traffic.tls.reload().unwrap());
     request(&node, &Default::default()).unwrap();
     let asked = fs::read(node.request_file()).unwrap();
-    let answer = city
-        .office
-        .enroll(&asked, false, clock.now())
-        .unwrap()
-        .answer;
+    let answer = city.office.enroll(&asked, false, clock.now()).unwrap().answer;
     crate::office::accept(&node, &answer, clock.now()).unwrap();
     assert!(traffic.tls.reload().unwrap());
-    assert_eq!(
-        traffic.tls.own().certificate_expires.0,
-        clock.now().0 + 365 * DAY
-    );
+    assert_eq!(traffic.tls.own().certificate_expires.0, clock.now().0 + 365 * DAY);
     let (near, far) = meet(&traffic, &health, Some("health")).await;
     assert!(near.is_ok() && far.is_some());
     let (near, far) = meet(&health, &traffic, Some("traffic")).await;
@@ -188,11 +148,7 @@ async fn a_certificate_that_cannot_be_used_leaves_the_old_one_in_place() {
     let (node, other) = (city.enroll("traffic", "a:1"), city.enroll("health", "a:2"));
     let traffic = Side::new(&node, &clock);
     let before = traffic.tls.own();
-    fs::copy(
-        other.tls().join(CERTIFICATE_FILE),
-        node.tls().join(CERTIFICATE_FILE),
-    )
-    .unwrap();
+    fs::copy(other.tls().join(CERTIFICATE_FILE), node.tls().join(CERTIFICATE_FILE)).unwrap();
     assert!(matches!(traffic.tls.reload(), Err(TlsError::Unusable(_))));
     fs::write(node.tls().join(CERTIFICATE_FILE), "no certificate").unwrap();
     assert!(matches!(traffic.tls.reload(), Err(TlsError::Pem { .. })));
@@ -211,15 +167,8 @@ async fn who_never_finishes_the_handshake_holds_up_nobody() {
     for _ in 0..HANDSHAKES_MAX - 1 {
         strangers.push(TcpStream::connect(&address).await.unwrap());
     }
-    let _link = traffic
-        .dial()
-        .dial(&address, Some(&name("health")))
-        .await
-        .unwrap();
-    assert_eq!(
-        accepted.await.unwrap().unwrap().peer().domain,
-        name("traffic")
-    );
+    let _link = traffic.dial().dial(&address, Some(&name("health"))).await.unwrap();
+    assert_eq!(accepted.await.unwrap().unwrap().peer().domain, name("traffic"));
 }
 
 #[tokio::test]
@@ -230,10 +179,8 @@ async fn a_guest_needs_no_certificate_and_believes_its_own_domains_node_only() {
     for (domain, believed) in [("traffic", true), ("health", false)] {
         let guest = Guest::load(&folder.tls(), name(domain), Arc::new(clock.clone())).unwrap();
         let (near, far) = tokio::io::duplex(16 * 1024);
-        let (met, accepted) = tokio::join!(
-            guest.connect(Box::new(near)),
-            traffic.tls.department_acceptor().accept(far)
-        );
+        let (met, accepted) =
+            tokio::join!(guest.connect(Box::new(near)), traffic.tls.department_acceptor().accept(far));
         assert!(accepted.is_ok(), "nothing is asked of a guest");
         assert_eq!(met.is_ok(), believed);
     }

@@ -26,7 +26,7 @@ impl Tokens {
             return None;
         }
         let matching = self.0.iter().filter(|(_, token)| token.matches(shown));
-        matching.map(|(purpose, _)| *purpose).last()
+        matching.fold(None, |_, (purpose, _)| Some(*purpose))
     }
 }
 

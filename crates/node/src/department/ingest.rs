@@ -114,7 +114,9 @@ impl Taking {
         let header = Arc::new(self.header(header)?);
         let upload = self.receive(&mut incoming).await?;
         let summary = self.store(&header, upload, place).await?;
-        self.count(&header.product, &summary);
+        if !summary.known {
+            self.count(&header.product, &summary);
+        }
         self.close(&header, summary).await
     }
 

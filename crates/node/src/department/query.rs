@@ -18,8 +18,11 @@ pub(super) async fn answer(parts: &Parts, request: proto::QueryRequest) -> Resul
     let proto::QueryRequest { sql, require_complete } = request;
     let begun = Instant::now();
     let now = parts.environment.clock.now();
-    let answered = parts.engine.query(&sql, now, &QueryOptions { require_complete }).await;
-    let answered = answered.map_err(Failure::from).and_then(pieces);
+    let options = QueryOptions { require_complete };
+    let answered = tokio::select! {
+        () = parts.tasks.abort.cancelled() => Err(Failure::new(proto::ErrorCode::Stopping, "the node is stopping")),
+        answered = parts.engine.query(&sql, now, &options) => answered.map_err(Failure::from).and_then(pieces),
+    };
     let outcome = match &answered {
         Ok(_) => "ok",
         Err(failure) => failure.code().as_str_name(),
@@ -41,7 +44,7 @@ fn pieces(answer: Answer) -> Result<Vec<proto::QueryResponse>, Failure> {
     let mut responses = Vec::new();
     while !ipc.is_empty() {
         let piece = ipc.split_to(ipc.len().min(PIECE_BYTES));
-        responses.push(proto::query_response::Part::Ipc(piece.into()));
+        responses.push(proto::query_response::Part::Ipc(piece));
     }
     let products = completeness.into_iter().map(wire::completeness).collect();
     responses.push(proto::query_response::Part::Completeness(proto::Completeness { products }));

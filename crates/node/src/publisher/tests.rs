@@ -76,8 +76,7 @@ impl Bench {
     fn new() -> Bench {
         let memory = || Environment::Memory(MemoryDisk::new().unwrap());
         let folder = tempfile::tempdir().unwrap();
-        let vault =
-            civicmesh_vault::Options { environment: memory(), ..civicmesh_vault::Options::new(Zone::UTC) };
+        let vault = civicmesh_vault::Options { environment: memory(), ..civicmesh_vault::Options::new(Zone::UTC) };
         let domain = "traffic".parse().unwrap();
         let ledger = civicmesh_ledger::Options { domain, zone: Zone::UTC, environment: memory(), hook: None };
         Bench {

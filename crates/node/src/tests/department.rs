@@ -32,7 +32,8 @@ impl Stalled {
         let bearer = format!("Bearer {}", token.expose());
         request.metadata_mut().insert("authorization", bearer.parse().unwrap());
         request.metadata_mut().insert("x-request-id", "stalled-1".parse().unwrap());
-        let header = proto::IngestHeader { dataset: dataset.to_owned(), file_name: "x.csv".to_owned(), ..Default::default() };
+        let header =
+            proto::IngestHeader { dataset: dataset.to_owned(), file_name: "x.csv".to_owned(), ..Default::default() };
         parts.send(part(Part::Header(header))).await.unwrap();
         parts.send(part(Part::Chunk(b"day,temp\n2020-03-01,1\n".to_vec().into()))).await.unwrap();
         let response = service.ingest(request).await.unwrap();
@@ -107,7 +108,8 @@ async fn a_draft_takes_in_and_previews_and_a_wrong_file_is_taken_back() {
     let file = city.write("trips.csv", &format!("time,district,speed\n{trips}2020-03-02 09:00,south,30\n,north,1\n"));
     let mut events = Vec::new();
     let request = city.request("trips", &file);
-    let taken = city.client("traffic", Purpose::Ingest).ingest(&request, &mut |event| events.push(event)).await.unwrap();
+    let taken =
+        city.client("traffic", Purpose::Ingest).ingest(&request, &mut |event| events.push(event)).await.unwrap();
     assert_eq!((taken.accepted, taken.rejected, taken.closed_through), (13, 1, None));
     assert!(taken.notes.iter().any(|note| note.contains("draft")), "{taken:?}");
     let rejects: Vec<_> = events

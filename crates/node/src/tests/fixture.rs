@@ -139,12 +139,7 @@ impl City {
 
     /// A request to take a file in and to complete it.
     pub(super) fn request(&self, dataset: &str, file: &Path) -> IngestRequest {
-        IngestRequest {
-            dataset: dataset.to_owned(),
-            source: None,
-            file: file.to_owned(),
-            complete: Complete::LastFull,
-        }
+        IngestRequest { dataset: dataset.to_owned(), source: None, file: file.to_owned(), complete: Complete::LastFull }
     }
 
     /// Sends a file of this content and completes it.
