@@ -156,10 +156,14 @@ fn column_name(header: &str, position: usize, earlier: &[Draft<'_>]) -> String {
     if super::parse::is_reserved(&name) {
         name.push('_');
     }
-    if earlier.iter().any(|column| column.name == name) {
-        name = format!("{name}_{position}");
+    let is_free = |name: &String| earlier.iter().all(|column| column.name != *name);
+    if is_free(&name) {
+        return name;
     }
-    name
+    (position..)
+        .map(|number| format!("{name}_{number}"))
+        .find(is_free)
+        .expect("fewer names are taken than there are numbers")
 }
 
 fn top(sample: &Sample, domain: &DomainName, product: &ProductName) -> String {

@@ -158,6 +158,17 @@ fn a_draft_of_a_file_of_days_without_a_header_has_windows_of_a_day() {
     );
 }
 
+#[test]
+fn a_numbered_name_is_unlike_all_earlier_ones_too() {
+    let time = sample().columns[0].clone();
+    let named = ["c", "4", "C"].map(|header| sample_column(header, InputKind::Text));
+    let columns = [time].into_iter().chain(named).collect();
+    let drafted = contract(&filled(&Sample { columns, ..sample() }));
+    let columns = drafted.dataset.unwrap().columns;
+    let names: Vec<_> = columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(names[1..], ["c", "c_4", "c_5"]);
+}
+
 /// A contract drafted with the first column as its time, filled in by someone who knows nothing of it.
 fn filled(sample: &Sample) -> String {
     let text = draft(sample, &"a".parse().unwrap(), &"b".parse().unwrap());
