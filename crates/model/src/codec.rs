@@ -178,32 +178,19 @@ mod tests {
 
     #[test]
     fn other_encodings_of_the_same_are_refused() {
-        for bytes in [
-            &[0x80, 0][..],
-            &[0xff, 0x80, 0],
-            &[0xff; 11],
-            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
-        ] {
-            assert_eq!(
-                Reader::new(bytes).unsigned(),
-                Err(CodecError::Integer),
-                "{bytes:?}"
-            );
+        for bytes in
+            [&[0x80, 0][..], &[0xff, 0x80, 0], &[0xff; 11], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]]
+        {
+            assert_eq!(Reader::new(bytes).unsigned(), Err(CodecError::Integer), "{bytes:?}");
         }
         let mut beyond = [0xff; 19];
         beyond[18] = 4;
         assert_eq!(Reader::new(&beyond).wide(), Err(CodecError::Integer));
         assert_eq!(Reader::new(&[0x80]).unsigned(), Err(CodecError::Truncated));
-        assert_eq!(
-            Reader::new(&[0x80, 0x80, 0x80, 0x80, 0x10]).small(),
-            Err(CodecError::Integer)
-        );
+        assert_eq!(Reader::new(&[0x80, 0x80, 0x80, 0x80, 0x10]).small(), Err(CodecError::Integer));
         assert_eq!(Reader::new(&[1, 0xff]).text(9), Err(CodecError::Text));
         assert_eq!(Reader::new(&[2, b'a']).text(9), Err(CodecError::Truncated));
-        assert_eq!(
-            Reader::new(&[2, b'a', b'b']).text(1),
-            Err(CodecError::TooMany(1))
-        );
+        assert_eq!(Reader::new(&[2, b'a', b'b']).text(1), Err(CodecError::TooMany(1)));
         assert_eq!(Reader::new(&[2]).finish(), Err(CodecError::Trailing));
     }
 

@@ -21,25 +21,13 @@ pub fn mean(sum: i128, count: u64, decimals: u8) -> Option<f64> {
 
 /// The variance of `count` values with that sum and sum of squares; none of no values, of one as a sample, and of
 /// sums that no values have.
-pub fn variance(
-    count: u64,
-    sum: i128,
-    sum_squares: i128,
-    decimals: u8,
-    deviation: Deviation,
-) -> Option<f64> {
+pub fn variance(count: u64, sum: i128, sum_squares: i128, decimals: u8, deviation: Deviation) -> Option<f64> {
     let (spread, divisor) = variance_ratio(count, sum, sum_squares, decimals, deviation)?;
     nearest(&spread, &divisor)
 }
 
 /// The square root of the exact [`variance`].
-pub fn stddev(
-    count: u64,
-    sum: i128,
-    sum_squares: i128,
-    decimals: u8,
-    deviation: Deviation,
-) -> Option<f64> {
+pub fn stddev(count: u64, sum: i128, sum_squares: i128, decimals: u8, deviation: Deviation) -> Option<f64> {
     let (spread, divisor) = variance_ratio(count, sum, sum_squares, decimals, deviation)?;
     nearest_root(&spread, &divisor)
 }
@@ -68,11 +56,7 @@ fn ten_to(power: u32) -> BigUint {
 /// `n` × 2^`shift`, or `d` × 2^-`shift`, so that their quotient is n/d × 2^`shift`.
 fn shifted(n: &BigUint, d: &BigUint, shift: i64) -> (BigUint, BigUint) {
     let bits = shift.unsigned_abs();
-    if shift < 0 {
-        (n.clone(), d << bits)
-    } else {
-        (n << bits, d.clone())
-    }
+    if shift < 0 { (n.clone(), d << bits) } else { (n << bits, d.clone()) }
 }
 
 /// How far to shift so that the quotient has `bits` or one more.
@@ -146,11 +130,7 @@ mod tests {
         let power = low_power - 1;
         let sum = low + high;
         let shift = BigUint::from(1_u8) << power.unsigned_abs();
-        if power < 0 {
-            (sum, shift)
-        } else {
-            (sum * shift, BigUint::from(1_u8))
-        }
+        if power < 0 { (sum, shift) } else { (sum * shift, BigUint::from(1_u8)) }
     }
 
     /// Whether `value` is the Float64 nearest to n/d, or to its square root: compared with the halves to either side.
@@ -167,24 +147,14 @@ mod tests {
 
     fn state(values: &[i64]) -> MeasureState {
         let mut state = MeasureState::default();
-        values
-            .iter()
-            .for_each(|value| state.observe(*value).unwrap());
+        values.iter().for_each(|value| state.observe(*value).unwrap());
         state
     }
 
     fn both(values: &[i64], decimals: u8, deviation: Deviation) -> Option<(f64, f64)> {
-        let MeasureState {
-            count,
-            sum,
-            sum_squares,
-            ..
-        } = state(values);
+        let MeasureState { count, sum, sum_squares, .. } = state(values);
         let variance = variance(count, sum, sum_squares, decimals, deviation)?;
-        Some((
-            variance,
-            stddev(count, sum, sum_squares, decimals, deviation)?,
-        ))
+        Some((variance, stddev(count, sum, sum_squares, decimals, deviation)?))
     }
 
     #[test]
@@ -198,19 +168,11 @@ mod tests {
         let odd = (1_i128 << 53) + 1;
         assert_eq!(mean(odd, 1, 0), Some(9_007_199_254_740_992.0));
         assert_eq!(mean(odd + 2, 1, 0), Some(9_007_199_254_740_996.0));
-        assert_eq!(
-            mean((odd << 40) + 1, 1 << 40, 0),
-            Some(9_007_199_254_740_994.0)
-        );
+        assert_eq!(mean((odd << 40) + 1, 1 << 40, 0), Some(9_007_199_254_740_994.0));
         // rounding the sum first would round twice
         let sum = (1_i128 << 60) + 129;
         assert_ne!(mean(sum, 3, 0), Some(sum as f64 / 3.0));
-        assert!(is_nearest(
-            mean(sum, 3, 0).unwrap(),
-            &(sum as u128).into(),
-            &3_u8.into(),
-            false
-        ));
+        assert!(is_nearest(mean(sum, 3, 0).unwrap(), &(sum as u128).into(), &3_u8.into(), false));
     }
 
     #[test]
@@ -219,16 +181,10 @@ mod tests {
         let (n, sum) = (3.0, 300_000_000_003.0_f64);
         let squares: f64 = values.iter().map(|v| (*v as f64).powi(2)).sum();
         assert_ne!((squares - sum * sum / n) / n, 2.0 / 3.0);
-        assert_eq!(
-            both(&values, 0, Deviation::Population),
-            Some((2.0 / 3.0, (2.0_f64 / 3.0).sqrt()))
-        );
+        assert_eq!(both(&values, 0, Deviation::Population), Some((2.0 / 3.0, (2.0_f64 / 3.0).sqrt())));
         assert_eq!(both(&values, 0, Deviation::Sample), Some((1.0, 1.0)));
         assert_eq!(both(&values, 3, Deviation::Sample), Some((1e-6, 1e-3)));
-        assert_eq!(
-            both(&[VALUE_MAX, VALUE_MAX], 9, Deviation::Sample),
-            Some((0.0, 0.0))
-        );
+        assert_eq!(both(&[VALUE_MAX, VALUE_MAX], 9, Deviation::Sample), Some((0.0, 0.0)));
     }
 
     #[test]

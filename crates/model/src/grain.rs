@@ -216,11 +216,7 @@ impl Calendar {
     }
 
     /// The windows that lie wholly between `from` and `until`, in order.
-    pub fn windows(
-        &self,
-        from: UtcMicros,
-        until: UtcMicros,
-    ) -> impl Iterator<Item = Window> + use<> {
+    pub fn windows(&self, from: UtcMicros, until: UtcMicros) -> impl Iterator<Item = Window> + use<> {
         let calendar = *self;
         let until = until.min(UtcMicros::MAX);
         let mut start = calendar.align_up(from);
@@ -258,10 +254,7 @@ impl Calendar {
             // where clocks are set back over an edge, the window before it shows on them a second time
             if end > t.0 {
                 let start = self.zone.edge_micros(start);
-                return Window {
-                    start: UtcMicros(start),
-                    end: UtcMicros(end),
-                };
+                return Window { start: UtcMicros(start), end: UtcMicros(end) };
             }
             start = next;
         }
@@ -269,10 +262,7 @@ impl Calendar {
 
     fn clock_window(&self, t: UtcMicros, length: i64) -> Window {
         let start = t.0 - (t.0 + self.zone.offset_micros(t)).rem_euclid(length);
-        Window {
-            start: self.stretch_start(UtcMicros(start), t),
-            end: self.stretch_end(t, UtcMicros(start + length)),
-        }
+        Window { start: self.stretch_start(UtcMicros(start), t), end: self.stretch_end(t, UtcMicros(start + length)) }
     }
 
     /// The first instant from `from` on from which the offset is that of `t`, a later instant at most a step away.
@@ -295,12 +285,7 @@ impl Calendar {
 
     /// The first instant at which `after` holds; it does not at `low`, it does at `high`. Offsets change on whole
     /// seconds.
-    fn change(
-        &self,
-        low: UtcMicros,
-        high: UtcMicros,
-        after: impl Fn(UtcMicros) -> bool,
-    ) -> UtcMicros {
+    fn change(&self, low: UtcMicros, high: UtcMicros, after: impl Fn(UtcMicros) -> bool) -> UtcMicros {
         let mut low = low.0.div_euclid(SECOND);
         let mut high = high.0.div_euclid(SECOND);
         while high - low > 1 {

@@ -78,10 +78,7 @@ mod tests {
         let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(hash.to_string(), text);
         assert_eq!(text.parse(), Ok(hash));
-        assert_eq!(
-            serde_json::from_str::<Hash32>(&format!("\"{text}\"")).unwrap(),
-            hash
-        );
+        assert_eq!(serde_json::from_str::<Hash32>(&format!("\"{text}\"")).unwrap(), hash);
         assert_eq!("ba78".parse::<Hash32>(), Err(HashError));
         assert_eq!("z".repeat(64).parse::<Hash32>(), Err(HashError));
     }

@@ -45,10 +45,7 @@ impl Frontier {
     pub fn append(&mut self, leaf: Hash32) {
         let mut root = leaf;
         for _ in 0..self.size.trailing_ones() {
-            let left = self
-                .subtrees
-                .pop()
-                .expect("a subtree for every bit set in size");
+            let left = self.subtrees.pop().expect("a subtree for every bit set in size");
             root = node_hash(&left, &root);
         }
         self.subtrees.push(root);
@@ -109,13 +106,7 @@ pub struct Head {
 impl Head {
     /// The bytes that the owner signs.
     pub fn signing_bytes(&self) -> Vec<u8> {
-        let Self {
-            product,
-            size,
-            root,
-            closed_through,
-            at,
-        } = self;
+        let Self { product, size, root, closed_through, at } = self;
         let mut out = Writer::default();
         out.bytes(HEAD_CONTEXT);
         out.text(product.domain.as_str());
@@ -152,16 +143,9 @@ mod tests {
         let mut frontier = Frontier::new();
         for size in 0..=260_u64 {
             assert_eq!(frontier.size(), size);
-            assert_eq!(
-                frontier.root().0[..],
-                tree.root().as_bytes()[..],
-                "size {size}"
-            );
+            assert_eq!(frontier.root().0[..], tree.root().as_bytes()[..], "size {size}");
             let stored = serde_json::to_vec(&frontier).unwrap();
-            assert_eq!(
-                serde_json::from_slice::<Frontier>(&stored).unwrap(),
-                frontier
-            );
+            assert_eq!(serde_json::from_slice::<Frontier>(&stored).unwrap(), frontier);
             let entry = format!("entry {size}").into_bytes();
             frontier.append(leaf_hash(&entry));
             tree.push(entry);

@@ -34,18 +34,13 @@ pub enum NameError {
 }
 
 fn quoted(name: &str) -> String {
-    name.chars()
-        .filter(|c| !c.is_control())
-        .take(QUOTED_CHARACTERS_MAX)
-        .collect()
+    name.chars().filter(|c| !c.is_control()).take(QUOTED_CHARACTERS_MAX).collect()
 }
 
 fn follows_rule(name: &str, marks: &[u8]) -> bool {
     name.len() <= NAME_BYTES_MAX
         && name.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || marks.contains(&b))
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || marks.contains(&b))
 }
 
 macro_rules! name {
@@ -139,13 +134,8 @@ impl FromStr for ProductId {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let (domain, product) = text
-            .split_once('.')
-            .ok_or_else(|| NameError::Point(quoted(text)))?;
-        Ok(Self {
-            domain: domain.parse()?,
-            product: product.parse()?,
-        })
+        let (domain, product) = text.split_once('.').ok_or_else(|| NameError::Point(quoted(text)))?;
+        Ok(Self { domain: domain.parse()?, product: product.parse()? })
     }
 }
 
@@ -178,18 +168,7 @@ mod tests {
         for good in ["a", "traffic", "a1_b", &"a".repeat(NAME_BYTES_MAX)] {
             assert_eq!(good.parse::<DomainName>().unwrap().as_str(), good);
         }
-        for bad in [
-            "",
-            "A",
-            "1a",
-            "_a",
-            "a-b",
-            "a.b",
-            "a b",
-            "ä",
-            "a\n",
-            &"a".repeat(NAME_BYTES_MAX + 1),
-        ] {
+        for bad in ["", "A", "1a", "_a", "a-b", "a.b", "a b", "ä", "a\n", &"a".repeat(NAME_BYTES_MAX + 1)] {
             assert!(bad.parse::<DomainName>().is_err(), "{bad:?}");
         }
         assert!("depot-3.nightly".parse::<SourceName>().is_ok());
@@ -204,26 +183,16 @@ mod tests {
             "`Traffic` is not a domain name: a lower-case letter, then lower-case letters, digits or _, \
              at most 40 characters"
         );
-        let error = "X"
-            .repeat(10_000)
-            .parse::<DomainName>()
-            .unwrap_err()
-            .to_string();
+        let error = "X".repeat(10_000).parse::<DomainName>().unwrap_err().to_string();
         assert!(error.len() < 250);
     }
 
     #[test]
     fn a_product_id_is_two_names_and_a_point() {
         let id: ProductId = "traffic.taxi".parse().unwrap();
-        assert_eq!(
-            (id.domain.as_str(), id.product.as_str()),
-            ("traffic", "taxi")
-        );
+        assert_eq!((id.domain.as_str(), id.product.as_str()), ("traffic", "taxi"));
         assert_eq!(serde_json::to_string(&id).unwrap(), "\"traffic.taxi\"");
-        assert_eq!(
-            serde_json::from_str::<ProductId>("\"traffic.taxi\"").unwrap(),
-            id
-        );
+        assert_eq!(serde_json::from_str::<ProductId>("\"traffic.taxi\"").unwrap(), id);
         for bad in ["traffic", "traffic.", ".taxi", "a.b.c", "A.b"] {
             assert!(bad.parse::<ProductId>().is_err(), "{bad}");
         }

@@ -74,9 +74,7 @@ pub fn parse_half_even(text: &str, decimals: u8) -> Result<i64, NumberError> {
     if kept < 0 {
         return Ok(0);
     }
-    let scaled = (0..kept).fold(0, |n, _| {
-        n * 10 + i64::from(significant.next().unwrap_or(0))
-    });
+    let scaled = (0..kept).fold(0, |n, _| n * 10 + i64::from(significant.next().unwrap_or(0)));
     let up = match significant.next() {
         None | Some(0..=4) => false,
         Some(5) => significant.any(|digit| digit != 0) || scaled % 2 == 1,
@@ -94,9 +92,7 @@ fn parse_exponent(text: &str) -> Result<i64, NumberError> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(NumberError::NotANumber);
     }
-    let size = digits
-        .bytes()
-        .fold(0, |n, b| (n * 10 + i64::from(b - b'0')).min(EXPONENT_MAX));
+    let size = digits.bytes().fold(0, |n, b| (n * 10 + i64::from(b - b'0')).min(EXPONENT_MAX));
     Ok(if negative { -size } else { size })
 }
 
@@ -139,10 +135,7 @@ pub fn round_half_even(value: f64, decimals: u8) -> Result<i64, NumberError> {
         }
         _ => 0, // scaled lies below 2^83
     };
-    signed(
-        i64::try_from(size).map_err(|_| NumberError::TooLarge)?,
-        value < 0.0,
-    )
+    signed(i64::try_from(size).map_err(|_| NumberError::TooLarge)?, value < 0.0)
 }
 
 /// Writes a scaled number with its decimals, `-12.50`.
@@ -198,32 +191,18 @@ impl MeasureState {
     /// [`NumberError::Overflow`] beyond [`COUNT_MAX`] values. The state is then what it was.
     pub fn merge(&mut self, other: &Self) -> Result<(), NumberError> {
         let count = self.count.checked_add(other.count);
-        let count = count
-            .filter(|count| *count <= COUNT_MAX)
-            .ok_or(NumberError::Overflow)?;
-        let sum = self
-            .sum
-            .checked_add(other.sum)
-            .ok_or(NumberError::Overflow)?;
+        let count = count.filter(|count| *count <= COUNT_MAX).ok_or(NumberError::Overflow)?;
+        let sum = self.sum.checked_add(other.sum).ok_or(NumberError::Overflow)?;
         let sum_squares = self.sum_squares.checked_add(other.sum_squares);
         let sum_squares = sum_squares.ok_or(NumberError::Overflow)?;
-        let extreme = |of: fn(&Self) -> Option<i64>, pick: fn(i64, i64) -> i64| match (
-            self.count,
-            other.count,
-        ) {
+        let extreme = |of: fn(&Self) -> Option<i64>, pick: fn(i64, i64) -> i64| match (self.count, other.count) {
             (_, 0) => of(self),
             (0, _) => of(other),
             _ => of(self).zip(of(other)).map(|(a, b)| pick(a, b)),
         };
         let min = extreme(|state| state.min, i64::min);
         let max = extreme(|state| state.max, i64::max);
-        *self = Self {
-            count,
-            sum,
-            sum_squares,
-            min,
-            max,
-        };
+        *self = Self { count, sum, sum_squares, min, max };
         Ok(())
     }
 }
@@ -262,37 +241,19 @@ mod tests {
             ("999999999999", 0, VALUE_MAX),
             ("-999.999999999", 9, -VALUE_MAX),
         ] {
-            assert_eq!(
-                parse_half_even(text, decimals),
-                Ok(scaled),
-                "{text} {decimals}"
-            );
+            assert_eq!(parse_half_even(text, decimals), Ok(scaled), "{text} {decimals}");
         }
     }
 
     #[test]
     fn texts_that_are_no_value_are_refused() {
-        for bad in [
-            "", " ", ".", "-", "e5", "1e", "1e+", "--1", "1,5", "0x10", "inf", "NaN", "1_0", "1 0",
-            "1e1.5", "١",
-        ] {
-            assert_eq!(
-                parse_half_even(bad, 2),
-                Err(NumberError::NotANumber),
-                "{bad}"
-            );
+        for bad in
+            ["", " ", ".", "-", "e5", "1e", "1e+", "--1", "1,5", "0x10", "inf", "NaN", "1_0", "1 0", "1e1.5", "١"]
+        {
+            assert_eq!(parse_half_even(bad, 2), Err(NumberError::NotANumber), "{bad}");
         }
-        for large in [
-            "1000000000000",
-            "999999999999.5",
-            "1e12",
-            "1e99999999999999999999",
-        ] {
-            assert_eq!(
-                parse_half_even(large, 0),
-                Err(NumberError::TooLarge),
-                "{large}"
-            );
+        for large in ["1000000000000", "999999999999.5", "1e12", "1e99999999999999999999"] {
+            assert_eq!(parse_half_even(large, 0), Err(NumberError::TooLarge), "{large}");
         }
         assert_eq!(parse_half_even("1", 10), Err(NumberError::TooManyDecimals));
     }
@@ -313,24 +274,10 @@ mod tests {
             (999_999_999_999.0, 0, VALUE_MAX),
             (-1.1, 9, -1_100_000_000),
         ] {
-            assert_eq!(
-                round_half_even(value, decimals),
-                Ok(scaled),
-                "{value} {decimals}"
-            );
+            assert_eq!(round_half_even(value, decimals), Ok(scaled), "{value} {decimals}");
         }
-        for large in [
-            1e12,
-            -1e12,
-            999_999_999_999.5,
-            f64::MAX,
-            4_503_599_627_370_496.0,
-        ] {
-            assert_eq!(
-                round_half_even(large, 0),
-                Err(NumberError::TooLarge),
-                "{large}"
-            );
+        for large in [1e12, -1e12, 999_999_999_999.5, f64::MAX, 4_503_599_627_370_496.0] {
+            assert_eq!(round_half_even(large, 0), Err(NumberError::TooLarge), "{large}");
         }
         for no in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             assert_eq!(round_half_even(no, 0), Err(NumberError::NotFinite));
@@ -349,27 +296,14 @@ mod tests {
 
     #[test]
     fn a_state_refuses_what_would_overflow_and_stays_as_it_was() {
-        let mut state = MeasureState {
-            count: COUNT_MAX - 1,
-            ..MeasureState::default()
-        };
+        let mut state = MeasureState { count: COUNT_MAX - 1, ..MeasureState::default() };
         state.observe(VALUE_MAX).unwrap();
         let before = state.clone();
         assert_eq!(state.observe(1), Err(NumberError::Overflow));
-        assert_eq!(
-            MeasureState::default().observe(VALUE_MAX + 1),
-            Err(NumberError::TooLarge)
-        );
-        assert_eq!(
-            MeasureState::default().observe(i64::MIN),
-            Err(NumberError::TooLarge)
-        );
+        assert_eq!(MeasureState::default().observe(VALUE_MAX + 1), Err(NumberError::TooLarge));
+        assert_eq!(MeasureState::default().observe(i64::MIN), Err(NumberError::TooLarge));
         assert_eq!(state, before);
-        let mut full = MeasureState {
-            count: 1,
-            sum_squares: i128::MAX,
-            ..MeasureState::default()
-        };
+        let mut full = MeasureState { count: 1, sum_squares: i128::MAX, ..MeasureState::default() };
         assert_eq!(full.observe(1), Err(NumberError::Overflow));
     }
 
@@ -377,11 +311,7 @@ mod tests {
     fn an_unpublished_extreme_stays_unknown() {
         let mut known = MeasureState::default();
         known.observe(5).unwrap();
-        let unknown = MeasureState {
-            min: None,
-            max: None,
-            ..known.clone()
-        };
+        let unknown = MeasureState { min: None, max: None, ..known.clone() };
         let mut merged = MeasureState::default();
         merged.merge(&known).unwrap();
         assert_eq!(merged.min, Some(5));

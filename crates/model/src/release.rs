@@ -241,10 +241,7 @@ impl Entry {
         match self {
             Self::Release(release) => release.window,
             Self::Refusal(refusal) => refusal.window,
-            Self::Empty(run) => Window {
-                start: run.start,
-                end: run.end,
-            },
+            Self::Empty(run) => Window { start: run.start, end: run.end },
         }
     }
 

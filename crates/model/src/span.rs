@@ -26,9 +26,7 @@ const UNITS: [(&str, i64, bool); 9] = [
 
 /// A length of time, never negative: for lateness, retention and the like, never for windows. A day is 24 hours, a
 /// month 30 days, a year 365 days.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Span(i64);
 
@@ -76,10 +74,7 @@ impl FromStr for Span {
         let unit = unit.trim_start();
         let (_, micros, _) = UNITS
             .into_iter()
-            .find(|(name, ..)| {
-                unit.strip_prefix(name)
-                    .is_some_and(|rest| matches!(rest, "" | "s"))
-            })
+            .find(|(name, ..)| unit.strip_prefix(name).is_some_and(|rest| matches!(rest, "" | "s")))
             .ok_or(SpanError)?;
         let number: u64 = number.parse().map_err(|_| SpanError)?;
         let micros = number.checked_mul(micros.unsigned_abs()).ok_or(SpanError)?;

@@ -5,10 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{
-    DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, Offset, SecondsFormat, TimeZone,
-    Utc,
-};
+use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, Offset, SecondsFormat, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +15,7 @@ pub(crate) const SECOND: i64 = 1_000_000;
 pub(crate) const DAY: i64 = 86_400 * SECOND;
 
 /// An instant: microseconds since 1970-01-01T00:00Z.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UtcMicros(pub i64);
 
@@ -121,10 +116,7 @@ impl Zone {
 
     /// How far the zone's clocks are ahead of UTC at `t`, in microseconds.
     pub(crate) fn offset_micros(self, t: UtcMicros) -> i64 {
-        let offset = self
-            .0
-            .offset_from_utc_datetime(&t.in_range().naive_utc())
-            .fix();
+        let offset = self.0.offset_from_utc_datetime(&t.in_range().naive_utc()).fix();
         i64::from(offset.local_minus_utc()) * SECOND
     }
 
@@ -138,9 +130,7 @@ impl Zone {
             LocalResult::None => return Err(LocalTimeError::Skipped(self)),
         };
         let t = UtcMicros(micros);
-        t.is_in_range()
-            .then_some(t)
-            .ok_or(LocalTimeError::OutOfRange)
+        t.is_in_range().then_some(t).ok_or(LocalTimeError::OutOfRange)
     }
 
     /// The first instant of a civil day: not midnight where the clocks go forward over that.
@@ -221,10 +211,7 @@ mod tests {
         assert_eq!(UtcMicros(-1).to_string(), "1969-12-31T23:59:59.999999Z");
         assert_eq!(UtcMicros::MIN.to_string(), "0001-01-01T00:00:00Z");
         assert_eq!(UtcMicros::MAX.to_string(), "9999-12-31T00:00:00Z");
-        assert_eq!(
-            at("2020-02-24T00:00:00-05:00").to_string(),
-            "2020-02-24T05:00:00Z"
-        );
+        assert_eq!(at("2020-02-24T00:00:00-05:00").to_string(), "2020-02-24T05:00:00Z");
         assert!("2020-02-24".parse::<UtcMicros>().is_err());
         assert_eq!(serde_json::to_string(&UtcMicros(-5)).unwrap(), "-5");
     }
@@ -235,32 +222,17 @@ mod tests {
         assert_eq!(UtcMicros(i64::MIN).before(Span::DAY), UtcMicros::MIN);
         assert_eq!(UtcMicros(5).since(UtcMicros(3)).micros(), 2);
         assert_eq!(UtcMicros(3).since(UtcMicros(5)), Span::ZERO);
-        assert_eq!(
-            Zone::UTC.to_local(UtcMicros(i64::MIN)),
-            local("0001-01-01T00:00:00")
-        );
+        assert_eq!(Zone::UTC.to_local(UtcMicros(i64::MIN)), local("0001-01-01T00:00:00"));
     }
 
     #[test]
     fn clocks_that_change() {
         let zone: Zone = "America/New_York".parse().unwrap();
-        assert_eq!(
-            zone.resolve(local("2020-03-08T02:30:00")),
-            Err(LocalTimeError::Skipped(zone))
-        );
-        assert_eq!(
-            zone.start_of_local(local("2020-03-08T02:30:00")),
-            at("2020-03-08T07:00:00Z")
-        );
+        assert_eq!(zone.resolve(local("2020-03-08T02:30:00")), Err(LocalTimeError::Skipped(zone)));
+        assert_eq!(zone.start_of_local(local("2020-03-08T02:30:00")), at("2020-03-08T07:00:00Z"));
         // 01:30 came twice; the earlier one counts
-        assert_eq!(
-            zone.resolve(local("2020-11-01T01:30:00")),
-            Ok(at("2020-11-01T05:30:00Z"))
-        );
-        assert_eq!(
-            zone.to_local(at("2020-11-01T06:30:00Z")),
-            local("2020-11-01T01:30:00")
-        );
+        assert_eq!(zone.resolve(local("2020-11-01T01:30:00")), Ok(at("2020-11-01T05:30:00Z")));
+        assert_eq!(zone.to_local(at("2020-11-01T06:30:00Z")), local("2020-11-01T01:30:00"));
     }
 
     #[test]

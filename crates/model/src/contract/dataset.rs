@@ -40,18 +40,8 @@ impl Dataset {
     /// What the column of this name holds.
     pub fn kind(&self, name: &str) -> Option<InputKind> {
         let column = self.column(name).map(|column| column.kind);
-        let lookup = || {
-            self.lookups
-                .iter()
-                .find(|lookup| lookup.name == name)
-                .map(|_| InputKind::Text)
-        };
-        let derived = || {
-            self.derived
-                .iter()
-                .find(|derived| derived.name == name)
-                .map(|derived| derived.kind)
-        };
+        let lookup = || self.lookups.iter().find(|lookup| lookup.name == name).map(|_| InputKind::Text);
+        let derived = || self.derived.iter().find(|derived| derived.name == name).map(|derived| derived.kind);
         column.or_else(lookup).or_else(derived)
     }
 
@@ -114,17 +104,7 @@ impl InputColumn {
     /// A column without a range, codes for missing values or a format of its own.
     pub fn new(name: &str, from: ColumnRef, kind: InputKind) -> Self {
         let (format, missing, on_invalid) = (None, Vec::new(), OnInvalid::Reject);
-        Self {
-            name: name.to_owned(),
-            from,
-            kind,
-            format,
-            missing,
-            min: None,
-            max: None,
-            on_invalid,
-            required: false,
-        }
+        Self { name: name.to_owned(), from, kind, format, missing, min: None, max: None, on_invalid, required: false }
     }
 }
 
@@ -154,13 +134,7 @@ pub enum InputKind {
 
 impl InputKind {
     /// Every kind.
-    pub const ALL: [InputKind; 5] = [
-        Self::Text,
-        Self::Integer,
-        Self::Number,
-        Self::Timestamp,
-        Self::Boolean,
-    ];
+    pub const ALL: [InputKind; 5] = [Self::Text, Self::Integer, Self::Number, Self::Timestamp, Self::Boolean];
 
     /// The word for it in a contract.
     pub const fn as_str(self) -> &'static str {

@@ -85,10 +85,7 @@ fn drafts(sample: &Sample) -> Vec<Draft<'_>> {
     for (index, column) in sample.columns.iter().enumerate() {
         let name = column_name(&column.header, index + 1, &columns);
         let has_time = columns.iter().any(|earlier| earlier.part == Part::Time);
-        let shown = columns
-            .iter()
-            .filter(|earlier| matches!(earlier.part, Part::Dimension | Part::Measure))
-            .count();
+        let shown = columns.iter().filter(|earlier| matches!(earlier.part, Part::Dimension | Part::Measure)).count();
         let part = match column.kind {
             InputKind::Timestamp if !has_time => Part::Time,
             _ if shown == PRODUCT_COLUMNS_MAX => Part::Read,
@@ -101,30 +98,14 @@ fn drafts(sample: &Sample) -> Vec<Draft<'_>> {
             InputKind::Integer | InputKind::Number if !is_code(&name, column) => Part::Measure,
             _ => Part::Read,
         };
-        columns.push(Draft {
-            name,
-            position: index + 1,
-            part,
-            column,
-        });
+        columns.push(Draft { name, position: index + 1, part, column });
     }
     columns
 }
 
 /// Whether a number looks like a code or a place rather than an amount.
 fn is_code(name: &str, column: &SampleColumn) -> bool {
-    let words = [
-        "id",
-        "code",
-        "key",
-        "lat",
-        "latitude",
-        "lon",
-        "lng",
-        "longitude",
-        "zip",
-        "year",
-    ];
+    let words = ["id", "code", "key", "lat", "latitude", "lon", "lng", "longitude", "zip", "year"];
     column.decimals > DECIMALS_MAX || name.split('_').any(|word| words.contains(&word))
 }
 
@@ -144,10 +125,7 @@ fn column_name(header: &str, position: usize, earlier: &[Draft<'_>]) -> String {
         previous_lower = c.is_ascii_lowercase();
     }
     let name = name.trim_matches('_');
-    let short: String = name
-        .chars()
-        .take(crate::names::NAME_BYTES_MAX - 8)
-        .collect();
+    let short: String = name.chars().take(crate::names::NAME_BYTES_MAX - 8).collect();
     let mut name = match short.chars().next() {
         None => format!("column_{position}"),
         Some(first) if first.is_ascii_digit() => format!("c_{short}"),
@@ -197,11 +175,7 @@ schema:                              # what peers see: the start of the window, 
         text += &format!("  - {{name: {name}, logicalType: string}}   {seen}\n");
     }
     for Draft { name, column, .. } in of(columns, Part::Measure) {
-        let kind = if column.decimals == 0 {
-            "integer"
-        } else {
-            "number"
-        };
+        let kind = if column.decimals == 0 { "integer" } else { "number" };
         text += &format!("  - {{name: {name}, logicalType: {kind}}}\n");
     }
     text
@@ -214,20 +188,12 @@ fn of<'d, 's>(columns: &'d [Draft<'s>], part: Part) -> impl Iterator<Item = &'d 
 /// The product's time column: `time`, unless another of its columns has that name.
 fn time_name(columns: &[Draft<'_>]) -> &'static str {
     let mut shown = of(columns, Part::Dimension).chain(of(columns, Part::Measure));
-    if shown.any(|column| column.name == "time") {
-        "window_start"
-    } else {
-        "time"
-    }
+    if shown.any(|column| column.name == "time") { "window_start" } else { "time" }
 }
 
 fn terms(columns: &[Draft<'_>]) -> String {
     let time = of(columns, Part::Time).next().map(|draft| draft.column);
-    let grain = if time.is_some_and(|time| time.date_only) {
-        "1 day"
-    } else {
-        "1 hour"
-    };
+    let grain = if time.is_some_and(|time| time.date_only) { "1 day" } else { "1 hour" };
     let start = time.and_then(|time| time.first);
     let start = start.map_or("TODO".to_owned(), |first| first.date().to_string());
     let measures = measures(columns);
@@ -256,13 +222,12 @@ fn measures(columns: &[Draft<'_>]) -> String {
     let mut text = String::new();
     for Draft { name, column, .. } in of(columns, Part::Measure) {
         if text.is_empty() {
-            text += "    measures:                        # write each unit; ranges are what was seen, rounded outward\n";
+            text +=
+                "    measures:                        # write each unit; ranges are what was seen, rounded outward\n";
         }
         let (min, max) = outward(column);
         let decimals = column.decimals;
-        text += &format!(
-            "      {name}: {{unit: \"1\", decimals: {decimals}, min: {min}, max: {max}}}\n"
-        );
+        text += &format!("      {name}: {{unit: \"1\", decimals: {decimals}, min: {min}, max: {max}}}\n");
     }
     text
 }
@@ -274,10 +239,7 @@ fn outward(column: &SampleColumn) -> (String, String) {
         let step = 10_f64.powi(value.max(1.0).log10().floor() as i32);
         (((value / step).floor() + 1.0) * step).min(limit)
     };
-    let min = column
-        .min
-        .filter(|min| *min < 0.0)
-        .map_or(0.0, |min| -beyond(-min));
+    let min = column.min.filter(|min| *min < 0.0).map_or(0.0, |min| -beyond(-min));
     let max = column.max.filter(|max| *max > 0.0).map_or(1.0, beyond);
     (min.to_string(), max.to_string())
 }
@@ -297,10 +259,7 @@ fn dataset(sample: &Sample, columns: &[Draft<'_>], product: &ProductName) -> Str
     if let Some(format) = time.and_then(|time| time.column.format.as_ref()) {
         place += &format!(", format: {}", yaml(format));
     }
-    let inputs: String = columns
-        .iter()
-        .map(|column| input(column, columns, sample.header))
-        .collect();
+    let inputs: String = columns.iter().map(|column| input(column, columns, sample.header)).collect();
     format!(
         "\
 - property: civicmesh.dataset        # private: peers see its hash only
@@ -317,17 +276,9 @@ fn dataset(sample: &Sample, columns: &[Draft<'_>], product: &ProductName) -> Str
 
 /// The line of an input column.
 fn input(draft: &Draft<'_>, columns: &[Draft<'_>], header: bool) -> String {
-    let Draft {
-        name,
-        position,
-        part,
-        column,
-    } = draft;
+    let Draft { name, position, part, column } = draft;
     let kind = column.kind.as_str();
-    let same = columns
-        .iter()
-        .filter(|other| other.column.header == column.header)
-        .count();
+    let same = columns.iter().filter(|other| other.column.header == column.header).count();
     let mut fields = format!("type: {kind}");
     if !header || column.header.trim().is_empty() || same > 1 {
         fields += &format!(", at: {position}");
@@ -337,11 +288,7 @@ fn input(draft: &Draft<'_>, columns: &[Draft<'_>], header: bool) -> String {
     if let Some(format) = column.format.as_ref().filter(|_| *part != Part::Time) {
         fields += &format!(", format: {}", yaml(format));
     }
-    if fields.contains(',') {
-        format!("      {name}: {{{fields}}}\n")
-    } else {
-        format!("      {name}: {kind}\n")
-    }
+    if fields.contains(',') { format!("      {name}: {{{fields}}}\n") } else { format!("      {name}: {kind}\n") }
 }
 
 /// A text in YAML's double quotes, which JSON's are.

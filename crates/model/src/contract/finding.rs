@@ -30,14 +30,7 @@ pub enum Severity {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding {
-            file,
-            line,
-            key,
-            message,
-            mend,
-            severity,
-        } = self;
+        let Finding { file, line, key, message, mend, severity } = self;
         write!(f, "{file}:{line}: ")?;
         if *severity == Severity::Warning {
             f.write_str("warning: ")?;
@@ -62,48 +55,24 @@ pub(super) struct Findings {
 
 impl Findings {
     pub fn new(file: &str) -> Self {
-        Self {
-            file: file.to_owned(),
-            list: Vec::new(),
-        }
+        Self { file: file.to_owned(), list: Vec::new() }
     }
 
-    pub fn error(
-        &mut self,
-        line: u32,
-        key: &str,
-        message: impl Into<String>,
-        mend: impl Into<String>,
-    ) {
+    pub fn error(&mut self, line: u32, key: &str, message: impl Into<String>, mend: impl Into<String>) {
         self.add(Severity::Error, line, key, message.into(), mend.into());
     }
 
-    pub fn warning(
-        &mut self,
-        line: u32,
-        key: &str,
-        message: impl Into<String>,
-        mend: impl Into<String>,
-    ) {
+    pub fn warning(&mut self, line: u32, key: &str, message: impl Into<String>, mend: impl Into<String>) {
         self.add(Severity::Warning, line, key, message.into(), mend.into());
     }
 
     fn add(&mut self, severity: Severity, line: u32, key: &str, message: String, mend: String) {
         let (file, key) = (self.file.clone(), key.to_owned());
-        self.list.push(Finding {
-            file,
-            line,
-            key,
-            message,
-            mend,
-            severity,
-        });
+        self.list.push(Finding { file, line, key, message, mend, severity });
     }
 
     pub fn has_errors(&self) -> bool {
-        self.list
-            .iter()
-            .any(|finding| finding.severity == Severity::Error)
+        self.list.iter().any(|finding| finding.severity == Severity::Error)
     }
 
     /// All findings in the order of the file.

@@ -10,14 +10,13 @@ mod parse;
 mod terms;
 
 pub use dataset::{
-    ColumnRef, Contributor, Dataset, Derived, FileFormat, InputColumn, InputKind, Lookup,
-    RejectLimit, TimeSpec, UnknownCode,
+    ColumnRef, Contributor, Dataset, Derived, FileFormat, InputColumn, InputKind, Lookup, RejectLimit, TimeSpec,
+    UnknownCode,
 };
 pub use finding::{Finding, Severity};
 pub use parse::{CONTRACT_BYTES_MAX, ODCS_VERSION};
 pub use terms::{
-    Audience, Coverage, Dimension, EmptyWindows, Measure, Method, OnInvalid, Retention, Statistic,
-    Status,
+    Audience, Coverage, Dimension, EmptyWindows, Measure, Method, OnInvalid, Retention, Statistic, Status,
 };
 
 use std::fmt;
@@ -92,19 +91,10 @@ impl Contract {
         let text = std::str::from_utf8(bytes).map_err(|_| PublicDocumentError::NotText)?;
         let mut findings = Findings::new("public document");
         let Some(contract) = parse::parse(text, Side::Peer, &mut findings) else {
-            let first = findings
-                .into_list()
-                .into_iter()
-                .find(|finding| finding.severity == Severity::Error);
-            return Err(PublicDocumentError::Invalid(
-                first.expect("what cannot be read has an error"),
-            ));
+            let first = findings.into_list().into_iter().find(|finding| finding.severity == Severity::Error);
+            return Err(PublicDocumentError::Invalid(first.expect("what cannot be read has an error")));
         };
-        if contract.document == text {
-            Ok(contract)
-        } else {
-            Err(PublicDocumentError::NotCanonical)
-        }
+        if contract.document == text { Ok(contract) } else { Err(PublicDocumentError::NotCanonical) }
     }
 
     /// The canonical JSON that peers see: the document with the private entry replaced by its hash.
@@ -126,9 +116,7 @@ impl Contract {
     /// mean something else. `None` when it can.
     pub fn breaks(&self, older: &Self) -> Option<String> {
         let changed = |what: &str, old: &dyn fmt::Display, new: &dyn fmt::Display| {
-            Some(format!(
-                "{what} changed from {old} to {new}; this needs a new product"
-            ))
+            Some(format!("{what} changed from {old} to {new}; this needs a new product"))
         };
         if self.product != older.product {
             return changed("the product", &older.product, &self.product);
@@ -140,19 +128,11 @@ impl Contract {
             return changed("the time column", &older.time_column, &self.time_column);
         }
         let names = |contract: &Self| -> Vec<String> {
-            contract
-                .dimensions
-                .iter()
-                .map(|dimension| dimension.name.clone())
-                .collect()
+            contract.dimensions.iter().map(|dimension| dimension.name.clone()).collect()
         };
         let (old, new) = (names(older), names(self));
         if old != new {
-            return changed(
-                "the dimensions",
-                &format!("[{}]", old.join(", ")),
-                &format!("[{}]", new.join(", ")),
-            );
+            return changed("the dimensions", &format!("[{}]", old.join(", ")), &format!("[{}]", new.join(", ")));
         }
         for new in &self.measures {
             let Some(old) = older.measures.iter().find(|old| old.name == new.name) else {
@@ -162,17 +142,11 @@ impl Contract {
                 return changed(&format!("the unit of {}", new.name), &old.unit, &new.unit);
             }
             if old.decimals != new.decimals {
-                return changed(
-                    &format!("the decimals of {}", new.name),
-                    &old.decimals,
-                    &new.decimals,
-                );
+                return changed(&format!("the decimals of {}", new.name), &old.decimals, &new.decimals);
             }
         }
         match (&older.method, &self.method) {
-            (Method::Threshold { .. }, Method::Open { .. }) => {
-                changed("the method", &"threshold", &"open")
-            }
+            (Method::Threshold { .. }, Method::Open { .. }) => changed("the method", &"threshold", &"open"),
             _ => None,
         }
     }

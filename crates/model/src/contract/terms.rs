@@ -72,13 +72,7 @@ pub enum Statistic {
 
 impl Statistic {
     /// Every statistic, in the order of the canonical bytes.
-    pub const ALL: [Statistic; 5] = [
-        Self::Count,
-        Self::Sum,
-        Self::SumSquares,
-        Self::Min,
-        Self::Max,
-    ];
+    pub const ALL: [Statistic; 5] = [Self::Count, Self::Sum, Self::SumSquares, Self::Min, Self::Max];
 
     /// The word for it in a contract.
     pub fn as_str(self) -> &'static str {

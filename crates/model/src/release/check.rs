@@ -11,19 +11,10 @@ impl Entry {
     pub fn check(&self) -> Result<(), EntryError> {
         let Window { start, end } = self.window();
         rule(start < end, "the window is empty")?;
-        rule(
-            start.is_in_range() && end.is_in_range(),
-            "the window lies outside the years 1 to 9999",
-        )?;
+        rule(start.is_in_range() && end.is_in_range(), "the window lies outside the years 1 to 9999")?;
         let closed_through = self.closed_through();
-        rule(
-            closed_through.is_in_range(),
-            "closed-through lies outside the years 1 to 9999",
-        )?;
-        rule(
-            closed_through >= end,
-            "closed-through comes before the window's end",
-        )?;
+        rule(closed_through.is_in_range(), "closed-through lies outside the years 1 to 9999")?;
+        rule(closed_through >= end, "closed-through comes before the window's end")?;
         match self {
             Self::Release(release) => release.check(),
             Self::Refusal(_) => Ok(()),
@@ -33,44 +24,22 @@ impl Entry {
 }
 
 pub(super) fn rule(holds: bool, broken: &'static str) -> Result<(), EntryError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(EntryError::Rule(broken))
-    }
+    if holds { Ok(()) } else { Err(EntryError::Rule(broken)) }
 }
 
 impl Release {
     fn check(&self) -> Result<(), EntryError> {
-        rule(
-            !matches!(self.method, MethodTag::Threshold { k: 0 }),
-            "a threshold of nothing",
-        )?;
+        rule(!matches!(self.method, MethodTag::Threshold { k: 0 }), "a threshold of nothing")?;
         self.check_columns()?;
         self.check_coordinates()?;
-        let observations = self
-            .cells
-            .iter()
-            .try_fold(0_u64, |sum, cell| sum.checked_add(cell.observations));
-        rule(
-            observations == Some(self.coverage.observations),
-            "coverage is not the sum of the cells",
-        )?;
-        rule(
-            self.coverage.observations <= COUNT_MAX,
-            "more observations than can be summed",
-        )?;
+        let observations = self.cells.iter().try_fold(0_u64, |sum, cell| sum.checked_add(cell.observations));
+        rule(observations == Some(self.coverage.observations), "coverage is not the sum of the cells")?;
+        rule(self.coverage.observations <= COUNT_MAX, "more observations than can be summed")?;
         let band = self.suppressed_share;
-        rule(
-            self.suppressed.is_empty() == (band == ShareBand::None),
-            "suppressed cells contradict their share",
-        )?;
+        rule(self.suppressed.is_empty() == (band == ShareBand::None), "suppressed cells contradict their share")?;
         for cell in &self.cells {
             rule(cell.observations > 0, "a cell without observations")?;
-            rule(
-                cell.measures.len() == self.measures.len(),
-                "a cell has not one state for each measure",
-            )?;
+            rule(cell.measures.len() == self.measures.len(), "a cell has not one state for each measure")?;
             cell.measures.iter().try_for_each(check_state)?;
         }
         for measure in 0..self.measures.len() {
@@ -81,14 +50,7 @@ impl Release {
     }
 
     fn check_columns(&self) -> Result<(), EntryError> {
-        let Self {
-            dimensions,
-            measures,
-            decimals,
-            cells,
-            suppressed,
-            ..
-        } = self;
+        let Self { dimensions, measures, decimals, cells, suppressed, .. } = self;
         rule(dimensions.len() <= DIMENSIONS_MAX, "too many dimensions")?;
         rule(measures.len() <= MEASURES_MAX, "too many measures")?;
         for name in dimensions.iter().chain(measures) {
@@ -97,61 +59,28 @@ impl Release {
                 "the name of a dimension or measure is empty or too long",
             )?;
         }
-        rule(
-            decimals.len() == measures.len(),
-            "not one number of decimals for each measure",
-        )?;
-        rule(
-            decimals.iter().all(|decimals| *decimals <= DECIMALS_MAX),
-            "too many decimals",
-        )?;
-        rule(
-            cells.len() + suppressed.len() <= CELLS_MAX,
-            "too many cells",
-        )?;
-        rule(
-            cells.len() * measures.len() <= STATES_MAX,
-            "too many states",
-        )
+        rule(decimals.len() == measures.len(), "not one number of decimals for each measure")?;
+        rule(decimals.iter().all(|decimals| *decimals <= DECIMALS_MAX), "too many decimals")?;
+        rule(cells.len() + suppressed.len() <= CELLS_MAX, "too many cells")?;
+        rule(cells.len() * measures.len() <= STATES_MAX, "too many states")
     }
 
     fn check_coordinates(&self) -> Result<(), EntryError> {
-        let Self {
-            cells, suppressed, ..
-        } = self;
+        let Self { cells, suppressed, .. } = self;
         let published = || cells.iter().map(|cell| &cell.coordinate);
         let held = || suppressed.iter().map(|cell| &cell.coordinate);
         let mut bytes = 0;
         for coordinate in published().chain(held()) {
-            rule(
-                coordinate.len() == self.dimensions.len(),
-                "a coordinate has not one value for each dimension",
-            )?;
+            rule(coordinate.len() == self.dimensions.len(), "a coordinate has not one value for each dimension")?;
             for value in coordinate {
-                rule(
-                    value.len() <= COORDINATE_BYTES_MAX,
-                    "a value of a dimension is too long",
-                )?;
+                rule(value.len() <= COORDINATE_BYTES_MAX, "a value of a dimension is too long")?;
                 bytes += value.len() + layout::COORDINATE_LENGTH_BYTES_MAX;
             }
         }
-        rule(
-            bytes <= COORDINATES_BYTES_MAX,
-            "the values of dimensions are too long together",
-        )?;
-        rule(
-            published().is_sorted_by(|a, b| a < b),
-            "cells are not in order",
-        )?;
-        rule(
-            held().is_sorted_by(|a, b| a < b),
-            "suppressed cells are not in order",
-        )?;
-        let both = held().any(|held| {
-            cells
-                .binary_search_by(|cell| cell.coordinate.cmp(held))
-                .is_ok()
-        });
+        rule(bytes <= COORDINATES_BYTES_MAX, "the values of dimensions are too long together")?;
+        rule(published().is_sorted_by(|a, b| a < b), "cells are not in order")?;
+        rule(held().is_sorted_by(|a, b| a < b), "suppressed cells are not in order")?;
+        let both = held().any(|held| cells.binary_search_by(|cell| cell.coordinate.cmp(held)).is_ok());
         rule(!both, "a cell is both published and suppressed")
     }
 
@@ -165,34 +94,16 @@ impl Release {
 }
 
 fn check_state(state: &MeasureState) -> Result<(), EntryError> {
-    let MeasureState {
-        count,
-        sum,
-        sum_squares,
-        min,
-        max,
-    } = state;
+    let MeasureState { count, sum, sum_squares, min, max } = state;
     if *count == 0 {
         return rule(*state == MeasureState::default(), "a sum of no values");
     }
     rule(*count <= COUNT_MAX, "more values than can be summed")?;
     let (count, greatest) = (u128::from(*count), u128::from(VALUE_MAX.unsigned_abs()));
-    rule(
-        sum.unsigned_abs() <= count * greatest,
-        "a sum that the values cannot have",
-    )?;
-    let squares =
-        u128::try_from(*sum_squares).is_ok_and(|squares| squares <= count * greatest * greatest);
+    rule(sum.unsigned_abs() <= count * greatest, "a sum that the values cannot have")?;
+    let squares = u128::try_from(*sum_squares).is_ok_and(|squares| squares <= count * greatest * greatest);
     rule(squares, "a sum of squares that the values cannot have")?;
     let extremes = [min, max].into_iter().flatten();
-    rule(
-        extremes
-            .into_iter()
-            .all(|v| v.unsigned_abs() <= VALUE_MAX.unsigned_abs()),
-        "an extreme is no value",
-    )?;
-    rule(
-        min.zip(*max).is_none_or(|(min, max)| min <= max),
-        "the least is more than the greatest",
-    )
+    rule(extremes.into_iter().all(|v| v.unsigned_abs() <= VALUE_MAX.unsigned_abs()), "an extreme is no value")?;
+    rule(min.zip(*max).is_none_or(|(min, max)| min <= max), "the least is more than the greatest")
 }

@@ -49,9 +49,7 @@ trait Tagged: Copy + PartialEq + 'static {
     fn read(reader: &mut Reader<'_>) -> Result<Self, EntryError> {
         let byte = reader.byte()?;
         let meaning = Self::TAGS.iter().find(|(_, tag)| *tag == byte);
-        meaning
-            .map(|(meaning, _)| *meaning)
-            .ok_or(EntryError::Tag(Self::WHAT))
+        meaning.map(|(meaning, _)| *meaning).ok_or(EntryError::Tag(Self::WHAT))
     }
 }
 
@@ -62,22 +60,13 @@ impl Tagged for SuppressionReason {
 
 impl Tagged for RefusalReason {
     const WHAT: &'static str = "refusal reason";
-    const TAGS: &'static [(Self, u8)] = &[
-        (Self::Overflow, 1),
-        (Self::TooManyCells, 2),
-        (Self::TooLong, 3),
-    ];
+    const TAGS: &'static [(Self, u8)] = &[(Self::Overflow, 1), (Self::TooManyCells, 2), (Self::TooLong, 3)];
 }
 
 impl Tagged for ShareBand {
     const WHAT: &'static str = "suppressed share";
-    const TAGS: &'static [(Self, u8)] = &[
-        (Self::None, 0),
-        (Self::Under1, 1),
-        (Self::Under5, 2),
-        (Self::Under20, 3),
-        (Self::More, 4),
-    ];
+    const TAGS: &'static [(Self, u8)] =
+        &[(Self::None, 0), (Self::Under1, 1), (Self::Under5, 2), (Self::Under20, 3), (Self::More, 4)];
 }
 
 impl Tagged for bool {
@@ -171,10 +160,7 @@ impl Front {
                 domain: domain.parse().map_err(|_| EntryError::Name("domain"))?,
                 product: product.parse().map_err(|_| EntryError::Name("product"))?,
             },
-            window: Window {
-                start: UtcMicros(reader.signed()?),
-                end: UtcMicros(reader.signed()?),
-            },
+            window: Window { start: UtcMicros(reader.signed()?), end: UtcMicros(reader.signed()?) },
             closed_through: UtcMicros(reader.signed()?),
             contract: Hash32(reader.array()?),
             salt: reader.array()?,
@@ -182,46 +168,17 @@ impl Front {
     }
 
     fn refusal(self, reader: &mut Reader<'_>) -> Result<RefusedWindow, EntryError> {
-        let Self {
-            product,
-            window,
-            closed_through,
-            contract,
-            salt,
-        } = self;
+        let Self { product, window, closed_through, contract, salt } = self;
         let revision = reader.small()?;
         let reason = RefusalReason::read(reader)?;
-        Ok(RefusedWindow {
-            product,
-            window,
-            revision,
-            contract,
-            closed_through,
-            reason,
-            salt,
-        })
+        Ok(RefusedWindow { product, window, revision, contract, closed_through, reason, salt })
     }
 
     fn empty_run(self, reader: &mut Reader<'_>) -> Result<EmptyRun, EntryError> {
-        let Self {
-            product,
-            window: Window { start, end },
-            closed_through,
-            contract,
-            salt,
-        } = self;
+        let Self { product, window: Window { start, end }, closed_through, contract, salt } = self;
         let windows = reader.unsigned()?;
         let zero = bool::read(reader)?;
-        Ok(EmptyRun {
-            product,
-            start,
-            end,
-            windows,
-            contract,
-            closed_through,
-            zero,
-            salt,
-        })
+        Ok(EmptyRun { product, start, end, windows, contract, closed_through, zero, salt })
     }
 }
 
@@ -248,55 +205,30 @@ impl Release {
         out.length(self.cells.len());
         out.length(self.suppressed.len());
         for dimension in 0..self.dimensions.len() {
-            self.cells
-                .iter()
-                .for_each(|cell| out.text(&cell.coordinate[dimension]));
-            self.suppressed
-                .iter()
-                .for_each(|cell| out.text(&cell.coordinate[dimension]));
+            self.cells.iter().for_each(|cell| out.text(&cell.coordinate[dimension]));
+            self.suppressed.iter().for_each(|cell| out.text(&cell.coordinate[dimension]));
         }
-        self.suppressed
-            .iter()
-            .for_each(|cell| out.byte(cell.reason.tag()));
-        self.cells
-            .iter()
-            .for_each(|cell| out.unsigned(cell.observations));
+        self.suppressed.iter().for_each(|cell| out.byte(cell.reason.tag()));
+        self.cells.iter().for_each(|cell| out.unsigned(cell.observations));
         for measure in 0..self.measures.len() {
-            write_columns(out, || {
-                self.cells.iter().map(move |cell| &cell.measures[measure])
-            });
+            write_columns(out, || self.cells.iter().map(move |cell| &cell.measures[measure]));
         }
     }
 
     fn read_body(front: Front, reader: &mut Reader<'_>) -> Result<Self, EntryError> {
-        let Front {
-            product,
-            window,
-            closed_through,
-            contract,
-            salt,
-        } = front;
+        let Front { product, window, closed_through, contract, salt } = front;
         let revision = reader.small()?;
         let method = match reader.byte()? {
             OPEN => MethodTag::Open,
-            THRESHOLD => MethodTag::Threshold {
-                k: reader.unsigned()?,
-            },
+            THRESHOLD => MethodTag::Threshold { k: reader.unsigned()? },
             _ => return Err(EntryError::Tag("method")),
         };
-        let coverage = ReleaseCoverage {
-            observations: reader.unsigned()?,
-            sources: reader.small()?,
-        };
+        let coverage = ReleaseCoverage { observations: reader.unsigned()?, sources: reader.small()? };
         let suppressed_share = ShareBand::read(reader)?;
-        let dimensions = read_list(reader, DIMENSIONS_MAX, |reader| {
-            Ok(reader.text(COLUMN_NAME_BYTES_MAX)?.to_owned())
-        })?;
+        let dimensions =
+            read_list(reader, DIMENSIONS_MAX, |reader| Ok(reader.text(COLUMN_NAME_BYTES_MAX)?.to_owned()))?;
         let (measures, decimals): (Vec<_>, Vec<_>) = read_list(reader, MEASURES_MAX, |reader| {
-            Ok((
-                reader.text(COLUMN_NAME_BYTES_MAX)?.to_owned(),
-                reader.byte()?,
-            ))
+            Ok((reader.text(COLUMN_NAME_BYTES_MAX)?.to_owned(), reader.byte()?))
         })?
         .into_iter()
         .unzip();
@@ -307,29 +239,15 @@ impl Release {
         let suppressed = coordinates
             .split_off(cells)
             .into_iter()
-            .map(|coordinate| {
-                Ok(Suppressed {
-                    coordinate,
-                    reason: SuppressionReason::read(reader)?,
-                })
-            })
+            .map(|coordinate| Ok(Suppressed { coordinate, reason: SuppressionReason::read(reader)? }))
             .collect::<Result<_, EntryError>>()?;
         let mut cells = coordinates
             .into_iter()
-            .map(|coordinate| {
-                Ok(Cell {
-                    coordinate,
-                    observations: reader.unsigned()?,
-                    measures: Vec::new(),
-                })
-            })
+            .map(|coordinate| Ok(Cell { coordinate, observations: reader.unsigned()?, measures: Vec::new() }))
             .collect::<Result<Vec<_>, EntryError>>()?;
         for _ in 0..measures.len() {
             let states = read_columns(reader, cells.len())?;
-            cells
-                .iter_mut()
-                .zip(states)
-                .for_each(|(cell, state)| cell.measures.push(state));
+            cells.iter_mut().zip(states).for_each(|(cell, state)| cell.measures.push(state));
         }
         Ok(Self {
             product,
@@ -360,11 +278,7 @@ fn read_list<T>(
 }
 
 /// The coordinates of `cells` cells, their number already bounded.
-fn read_coordinates(
-    reader: &mut Reader<'_>,
-    cells: usize,
-    dimensions: usize,
-) -> Result<Vec<Vec<String>>, EntryError> {
+fn read_coordinates(reader: &mut Reader<'_>, cells: usize, dimensions: usize) -> Result<Vec<Vec<String>>, EntryError> {
     let mut coordinates = vec![Vec::new(); cells];
     for _ in 0..dimensions {
         for coordinate in &mut coordinates {
@@ -375,12 +289,8 @@ fn read_coordinates(
 }
 
 /// The columns of one measure's states.
-fn write_columns<'a, I: Iterator<Item = &'a MeasureState>>(
-    out: &mut Writer,
-    states: impl Fn() -> I,
-) {
-    let present =
-        |bit: u8, says: fn(&MeasureState) -> bool| if states().any(says) { bit } else { 0 };
+fn write_columns<'a, I: Iterator<Item = &'a MeasureState>>(out: &mut Writer, states: impl Fn() -> I) {
+    let present = |bit: u8, says: fn(&MeasureState) -> bool| if states().any(says) { bit } else { 0 };
     let columns = present(SUM, |state| state.sum != 0)
         | present(SUM_SQUARES, |state| state.sum_squares != 0)
         | present(MIN, |state| state.min.is_some())
@@ -394,12 +304,8 @@ fn write_columns<'a, I: Iterator<Item = &'a MeasureState>>(
         states().for_each(|state| out.wide(state.sum_squares));
     }
     // a column of extremes has one of each cell that has values (check), and of no other
-    states()
-        .filter_map(|state| state.min)
-        .for_each(|min| out.signed(min));
-    states()
-        .filter_map(|state| state.max)
-        .for_each(|max| out.signed(max));
+    states().filter_map(|state| state.min).for_each(|min| out.signed(min));
+    states().filter_map(|state| state.max).for_each(|max| out.signed(max));
 }
 
 fn read_columns(reader: &mut Reader<'_>, cells: usize) -> Result<Vec<MeasureState>, EntryError> {

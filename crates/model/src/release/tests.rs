@@ -9,19 +9,10 @@ fn text(value: &str) -> String {
 }
 
 fn release() -> Release {
-    let state = |count, sum, sum_squares| MeasureState {
-        count,
-        sum,
-        sum_squares,
-        min: None,
-        max: None,
-    };
+    let state = |count, sum, sum_squares| MeasureState { count, sum, sum_squares, min: None, max: None };
     Release {
         product: "traffic.taxi".parse().unwrap(),
-        window: Window {
-            start: UtcMicros(1_000),
-            end: UtcMicros(2_000),
-        },
+        window: Window { start: UtcMicros(1_000), end: UtcMicros(2_000) },
         revision: 0,
         contract: Hash32([0xc0; 32]),
         method: MethodTag::Threshold { k: 10 },
@@ -41,15 +32,9 @@ fn release() -> Release {
                 measures: vec![state(299, 64, 0), state(1, 0, 0)],
             },
         ],
-        suppressed: vec![Suppressed {
-            coordinate: vec![text("Harbour")],
-            reason: SuppressionReason::BelowThreshold,
-        }],
+        suppressed: vec![Suppressed { coordinate: vec![text("Harbour")], reason: SuppressionReason::BelowThreshold }],
         suppressed_share: ShareBand::Under5,
-        coverage: ReleaseCoverage {
-            observations: 310,
-            sources: 1,
-        },
+        coverage: ReleaseCoverage { observations: 310, sources: 1 },
         salt: [0x5a; 32],
     }
 }
@@ -83,36 +68,19 @@ fn golden_bytes_of_a_release() {
 
 #[test]
 fn golden_bytes_of_an_open_release_with_extremes() {
-    let state = |v: i64| MeasureState {
-        count: 1,
-        sum: 0,
-        sum_squares: 0,
-        min: Some(v),
-        max: Some(v),
-    };
+    let state = |v: i64| MeasureState { count: 1, sum: 0, sum_squares: 0, min: Some(v), max: Some(v) };
     let entry = Entry::Release(Release {
         method: MethodTag::Open,
         revision: 3,
         measures: vec![text("speed")],
         decimals: vec![2],
         cells: vec![
-            Cell {
-                coordinate: vec![text("A")],
-                observations: 1,
-                measures: vec![state(-1)],
-            },
-            Cell {
-                coordinate: vec![text("B")],
-                observations: 1,
-                measures: vec![MeasureState::default()],
-            },
+            Cell { coordinate: vec![text("A")], observations: 1, measures: vec![state(-1)] },
+            Cell { coordinate: vec![text("B")], observations: 1, measures: vec![MeasureState::default()] },
         ],
         suppressed: vec![],
         suppressed_share: ShareBand::None,
-        coverage: ReleaseCoverage {
-            observations: 2,
-            sources: 0,
-        },
+        coverage: ReleaseCoverage { observations: 2, sources: 0 },
         ..release()
     });
     let mut golden = front(1);
@@ -125,14 +93,7 @@ fn golden_bytes_of_an_open_release_with_extremes() {
 
 #[test]
 fn golden_bytes_of_a_refusal() {
-    let Release {
-        product,
-        window,
-        contract,
-        closed_through,
-        salt,
-        ..
-    } = release();
+    let Release { product, window, contract, closed_through, salt, .. } = release();
     let entry = Entry::Refusal(RefusedWindow {
         product,
         window,
@@ -150,24 +111,9 @@ fn golden_bytes_of_a_refusal() {
 
 #[test]
 fn golden_bytes_of_an_empty_run() {
-    let Release {
-        product,
-        window: Window { start, end },
-        contract,
-        closed_through,
-        salt,
-        ..
-    } = release();
-    let entry = Entry::Empty(EmptyRun {
-        product,
-        start,
-        end,
-        windows: 200,
-        contract,
-        closed_through,
-        zero: true,
-        salt,
-    });
+    let Release { product, window: Window { start, end }, contract, closed_through, salt, .. } = release();
+    let entry =
+        Entry::Empty(EmptyRun { product, start, end, windows: 200, contract, closed_through, zero: true, salt });
     let mut golden = front(3);
     golden.extend([0xc8, 1, 1]);
     assert_eq!(entry.encode(), golden);
@@ -178,18 +124,11 @@ fn golden_bytes_of_an_empty_run() {
 fn a_prefix_and_a_longer_text_are_no_entry() {
     let bytes = Entry::Release(release()).encode();
     for length in 0..bytes.len() {
-        assert_eq!(
-            Entry::decode(&bytes[..length]),
-            Err(CodecError::Truncated.into()),
-            "{length}"
-        );
+        assert_eq!(Entry::decode(&bytes[..length]), Err(CodecError::Truncated.into()), "{length}");
     }
     let longer = [&bytes[..], &[0]].concat();
     assert_eq!(Entry::decode(&longer), Err(CodecError::Trailing.into()));
-    assert_eq!(
-        Entry::decode(&vec![1; ENTRY_BYTES_MAX + 1]),
-        Err(EntryError::TooLong)
-    );
+    assert_eq!(Entry::decode(&vec![1; ENTRY_BYTES_MAX + 1]), Err(EntryError::TooLong));
     assert_eq!(Entry::decode(&[2]), Err(EntryError::Version(2)));
 }
 
@@ -216,10 +155,7 @@ fn a_length_is_believed_only_as_far_as_bytes_follow() {
     assert_eq!(Entry::decode(&bytes), Err(CodecError::Truncated.into()));
     let claim = bytes.len() - 4;
     bytes[claim..claim + 3].copy_from_slice(&[0xa1, 0x8d, 0x06]);
-    assert_eq!(
-        Entry::decode(&bytes),
-        Err(CodecError::TooMany(CELLS_MAX).into())
-    );
+    assert_eq!(Entry::decode(&bytes), Err(CodecError::TooMany(CELLS_MAX).into()));
 }
 
 #[test]
@@ -227,89 +163,29 @@ fn what_contradicts_itself_is_refused() {
     type Change = fn(&mut Release);
     let broken: [(Change, &str); 25] = [
         (|r| r.window.end = r.window.start, "the window is empty"),
-        (
-            |r| r.window.start = UtcMicros(i64::MIN),
-            "the window lies outside the years 1 to 9999",
-        ),
-        (
-            |r| r.closed_through = UtcMicros(1_999),
-            "closed-through comes before the window's end",
-        ),
-        (
-            |r| r.closed_through = UtcMicros(i64::MAX),
-            "closed-through lies outside the years 1 to 9999",
-        ),
-        (
-            |r| r.method = MethodTag::Threshold { k: 0 },
-            "a threshold of nothing",
-        ),
-        (
-            |r| r.measures.truncate(1),
-            "not one number of decimals for each measure",
-        ),
+        (|r| r.window.start = UtcMicros(i64::MIN), "the window lies outside the years 1 to 9999"),
+        (|r| r.closed_through = UtcMicros(1_999), "closed-through comes before the window's end"),
+        (|r| r.closed_through = UtcMicros(i64::MAX), "closed-through lies outside the years 1 to 9999"),
+        (|r| r.method = MethodTag::Threshold { k: 0 }, "a threshold of nothing"),
+        (|r| r.measures.truncate(1), "not one number of decimals for each measure"),
         (|r| r.decimals[0] = 10, "too many decimals"),
-        (
-            |r| r.dimensions[0].clear(),
-            "the name of a dimension or measure is empty or too long",
-        ),
-        (
-            |r| r.dimensions.push(text("hour")),
-            "a coordinate has not one value for each dimension",
-        ),
+        (|r| r.dimensions[0].clear(), "the name of a dimension or measure is empty or too long"),
+        (|r| r.dimensions.push(text("hour")), "a coordinate has not one value for each dimension"),
         (|r| r.cells.swap(0, 1), "cells are not in order"),
-        (
-            |r| r.cells[1].coordinate = r.cells[0].coordinate.clone(),
-            "cells are not in order",
-        ),
-        (
-            |r| r.suppressed.push(r.suppressed[0].clone()),
-            "suppressed cells are not in order",
-        ),
-        (
-            |r| r.suppressed[0].coordinate = vec![text("Bronx")],
-            "a cell is both published and suppressed",
-        ),
-        (
-            |r| r.suppressed.clear(),
-            "suppressed cells contradict their share",
-        ),
-        (
-            |r| r.suppressed_share = ShareBand::None,
-            "suppressed cells contradict their share",
-        ),
-        (
-            |r| r.coverage.observations += 1,
-            "coverage is not the sum of the cells",
-        ),
-        (
-            |r| r.cells[0].coordinate[0] = "B".repeat(257),
-            "a value of a dimension is too long",
-        ),
-        (
-            |r| r.cells[0].measures.truncate(1),
-            "a cell has not one state for each measure",
-        ),
+        (|r| r.cells[1].coordinate = r.cells[0].coordinate.clone(), "cells are not in order"),
+        (|r| r.suppressed.push(r.suppressed[0].clone()), "suppressed cells are not in order"),
+        (|r| r.suppressed[0].coordinate = vec![text("Bronx")], "a cell is both published and suppressed"),
+        (|r| r.suppressed.clear(), "suppressed cells contradict their share"),
+        (|r| r.suppressed_share = ShareBand::None, "suppressed cells contradict their share"),
+        (|r| r.coverage.observations += 1, "coverage is not the sum of the cells"),
+        (|r| r.cells[0].coordinate[0] = "B".repeat(257), "a value of a dimension is too long"),
+        (|r| r.cells[0].measures.truncate(1), "a cell has not one state for each measure"),
         (|r| r.cells[0].measures[1].sum = 1, "a sum of no values"),
-        (
-            |r| r.cells[1].measures[1].sum = i128::from(VALUE_MAX) + 1,
-            "a sum that the values cannot have",
-        ),
-        (
-            |r| r.cells[1].measures[1].sum_squares = -1,
-            "a sum of squares that the values cannot have",
-        ),
-        (
-            |r| r.cells[1].measures[1].max = Some(VALUE_MAX + 1),
-            "an extreme is no value",
-        ),
-        (
-            |r| r.cells[1].measures[0].max = Some(1),
-            "an extreme is published of some cells only",
-        ),
-        (
-            |r| r.cells[0].measures[0].count = COUNT_MAX + 1,
-            "more values than can be summed",
-        ),
+        (|r| r.cells[1].measures[1].sum = i128::from(VALUE_MAX) + 1, "a sum that the values cannot have"),
+        (|r| r.cells[1].measures[1].sum_squares = -1, "a sum of squares that the values cannot have"),
+        (|r| r.cells[1].measures[1].max = Some(VALUE_MAX + 1), "an extreme is no value"),
+        (|r| r.cells[1].measures[0].max = Some(1), "an extreme is published of some cells only"),
+        (|r| r.cells[0].measures[0].count = COUNT_MAX + 1, "more values than can be summed"),
         (
             |r| {
                 r.cells[1].measures[1].min = Some(2);
@@ -321,10 +197,7 @@ fn what_contradicts_itself_is_refused() {
     for (change, message) in broken {
         let mut release = release();
         change(&mut release);
-        assert_eq!(
-            Entry::Release(release).check(),
-            Err(EntryError::Rule(message))
-        );
+        assert_eq!(Entry::Release(release).check(), Err(EntryError::Rule(message)));
     }
 }
 
@@ -332,23 +205,10 @@ fn what_contradicts_itself_is_refused() {
 fn bounds_on_numbers_are_kept() {
     let mut many = release();
     many.dimensions.clear();
-    many.cells = vec![
-        Cell {
-            coordinate: vec![],
-            observations: 1,
-            measures: vec![]
-        };
-        CELLS_MAX + 1
-    ];
-    assert_eq!(
-        Entry::Release(many).check(),
-        Err(EntryError::Rule("too many cells"))
-    );
+    many.cells = vec![Cell { coordinate: vec![], observations: 1, measures: vec![] }; CELLS_MAX + 1];
+    assert_eq!(Entry::Release(many).check(), Err(EntryError::Rule("too many cells")));
     let mut long = release();
-    let cell = |n: usize| Cell {
-        coordinate: vec![format!("{n:0>250}")],
-        ..release().cells[0].clone()
-    };
+    let cell = |n: usize| Cell { coordinate: vec![format!("{n:0>250}")], ..release().cells[0].clone() };
     long.cells = (0..20_000).map(cell).collect();
     let broken = EntryError::Rule("the values of dimensions are too long together");
     assert_eq!(Entry::Release(long).check(), Err(broken));
@@ -360,9 +220,7 @@ fn the_bounds_leave_room_below_the_longest_entry() {
     let names = (DIMENSIONS_MAX + MEASURES_MAX) * (COLUMN_NAME_BYTES_MAX + 2);
     let cells = CELLS_MAX * (7 + 1); // observations, reason
     let front = 1_000;
-    assert!(
-        front + names + cells + COORDINATES_BYTES_MAX + STATES_MAX * state_bytes <= ENTRY_BYTES_MAX
-    );
+    assert!(front + names + cells + COORDINATES_BYTES_MAX + STATES_MAX * state_bytes <= ENTRY_BYTES_MAX);
 }
 
 #[test]
@@ -376,11 +234,7 @@ fn shares_fall_into_bands() {
         (20, 100, ShareBand::More),
         (u64::MAX, u64::MAX, ShareBand::More),
     ] {
-        assert_eq!(
-            ShareBand::of(suppressed, total),
-            band,
-            "{suppressed} of {total}"
-        );
+        assert_eq!(ShareBand::of(suppressed, total), band, "{suppressed} of {total}");
     }
     assert!(ShareBand::Under1 < ShareBand::More);
 }
@@ -388,9 +242,7 @@ fn shares_fall_into_bands() {
 fn any_state(published: [bool; 4]) -> impl Strategy<Value = MeasureState> {
     vec(prop_oneof![-VALUE_MAX..=VALUE_MAX, -9_i64..9], 0..4).prop_map(move |values| {
         let mut state = MeasureState::default();
-        values
-            .iter()
-            .for_each(|value| state.observe(*value).unwrap());
+        values.iter().for_each(|value| state.observe(*value).unwrap());
         let [sum, sum_squares, min, max] = published;
         MeasureState {
             count: state.count,
@@ -424,15 +276,9 @@ prop_compose! {
     }
 }
 
-fn any_cells(
-    coordinates: Vec<Vec<String>>,
-    published: Vec<[bool; 4]>,
-) -> impl Strategy<Value = Vec<Cell>> {
+fn any_cells(coordinates: Vec<Vec<String>>, published: Vec<[bool; 4]>) -> impl Strategy<Value = Vec<Cell>> {
     let cells = coordinates.into_iter().map(move |coordinate| {
-        let states: Vec<_> = published
-            .iter()
-            .map(|published| any_state(*published))
-            .collect();
+        let states: Vec<_> = published.iter().map(|published| any_state(*published)).collect();
         (1_u64..1_000_000, states).prop_map(move |(observations, measures)| Cell {
             coordinate: coordinate.clone(),
             observations,
@@ -446,105 +292,44 @@ fn any_cells(
 fn any_shape() -> impl Strategy<Value = (usize, Vec<[bool; 4]>, Vec<Vec<String>>)> {
     (0_usize..3, vec(any::<[bool; 4]>(), 0..3)).prop_flat_map(|(dimensions, published)| {
         let coordinates = btree_set(vec("\\PC{0,3}", dimensions), 0..8);
-        coordinates.prop_map(move |coordinates| {
-            (
-                dimensions,
-                published.clone(),
-                coordinates.into_iter().collect(),
-            )
-        })
+        coordinates.prop_map(move |coordinates| (dimensions, published.clone(), coordinates.into_iter().collect()))
     })
 }
 
 fn any_release() -> impl Strategy<Value = Entry> {
-    let method = prop_oneof![
-        Just(MethodTag::Open),
-        (1_u64..).prop_map(|k| MethodTag::Threshold { k })
-    ];
-    (any_shape(), any_front(), method, any::<u32>()).prop_flat_map(
-        |(shape, front, method, sources)| {
-            let (dimensions, published, mut coordinates) = shape;
-            let held = coordinates.split_off(coordinates.len().saturating_sub(2));
-            let reason = SuppressionReason::BelowThreshold;
-            let suppressed: Vec<_> = held
-                .into_iter()
-                .map(|coordinate| Suppressed { coordinate, reason })
-                .collect();
-            let front = Release {
-                method,
-                dimensions: (0..dimensions).map(|n| format!("d{n}")).collect(),
-                measures: (0..published.len()).map(|n| format!("m{n}")).collect(),
-                suppressed_share: if suppressed.is_empty() {
-                    ShareBand::None
-                } else {
-                    ShareBand::More
-                },
-                suppressed,
-                ..front
-            };
-            let decimals = vec(0..=DECIMALS_MAX, published.len());
-            (decimals, any_cells(coordinates, published)).prop_map(move |(decimals, cells)| {
-                let observations = cells.iter().map(|cell| cell.observations).sum();
-                let coverage = ReleaseCoverage {
-                    observations,
-                    sources,
-                };
-                Entry::Release(Release {
-                    decimals,
-                    cells,
-                    coverage,
-                    ..front.clone()
-                })
-            })
-        },
-    )
+    let method = prop_oneof![Just(MethodTag::Open), (1_u64..).prop_map(|k| MethodTag::Threshold { k })];
+    (any_shape(), any_front(), method, any::<u32>()).prop_flat_map(|(shape, front, method, sources)| {
+        let (dimensions, published, mut coordinates) = shape;
+        let held = coordinates.split_off(coordinates.len().saturating_sub(2));
+        let reason = SuppressionReason::BelowThreshold;
+        let suppressed: Vec<_> = held.into_iter().map(|coordinate| Suppressed { coordinate, reason }).collect();
+        let front = Release {
+            method,
+            dimensions: (0..dimensions).map(|n| format!("d{n}")).collect(),
+            measures: (0..published.len()).map(|n| format!("m{n}")).collect(),
+            suppressed_share: if suppressed.is_empty() { ShareBand::None } else { ShareBand::More },
+            suppressed,
+            ..front
+        };
+        let decimals = vec(0..=DECIMALS_MAX, published.len());
+        (decimals, any_cells(coordinates, published)).prop_map(move |(decimals, cells)| {
+            let observations = cells.iter().map(|cell| cell.observations).sum();
+            let coverage = ReleaseCoverage { observations, sources };
+            Entry::Release(Release { decimals, cells, coverage, ..front.clone() })
+        })
+    })
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
-    let reason = proptest::sample::select(vec![
-        RefusalReason::Overflow,
-        RefusalReason::TooManyCells,
-        RefusalReason::TooLong,
-    ]);
+    let reason =
+        proptest::sample::select(vec![RefusalReason::Overflow, RefusalReason::TooManyCells, RefusalReason::TooLong]);
     let refusal = (any_front(), reason).prop_map(|(front, reason)| {
-        let Release {
-            product,
-            window,
-            revision,
-            contract,
-            closed_through,
-            salt,
-            ..
-        } = front;
-        Entry::Refusal(RefusedWindow {
-            product,
-            window,
-            revision,
-            contract,
-            closed_through,
-            reason,
-            salt,
-        })
+        let Release { product, window, revision, contract, closed_through, salt, .. } = front;
+        Entry::Refusal(RefusedWindow { product, window, revision, contract, closed_through, reason, salt })
     });
     let empty = (any_front(), 1_u64.., any::<bool>()).prop_map(|(front, windows, zero)| {
-        let Release {
-            product,
-            window: Window { start, end },
-            contract,
-            closed_through,
-            salt,
-            ..
-        } = front;
-        Entry::Empty(EmptyRun {
-            product,
-            start,
-            end,
-            windows,
-            contract,
-            closed_through,
-            zero,
-            salt,
-        })
+        let Release { product, window: Window { start, end }, contract, closed_through, salt, .. } = front;
+        Entry::Empty(EmptyRun { product, start, end, windows, contract, closed_through, zero, salt })
     });
     prop_oneof![4 => any_release(), 1 => refusal, 1 => empty]
 }

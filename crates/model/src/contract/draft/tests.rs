@@ -21,8 +21,7 @@ fn sample_column(header: &str, kind: InputKind) -> SampleColumn {
 }
 
 fn sample() -> Sample {
-    let first =
-        chrono::NaiveDate::from_ymd_opt(2024, 3, 1).and_then(|day| day.and_hms_opt(7, 30, 0));
+    let first = chrono::NaiveDate::from_ymd_opt(2024, 3, 1).and_then(|day| day.and_hms_opt(7, 30, 0));
     let number = |header, min, max, decimals| SampleColumn {
         min: Some(min),
         max: Some(max),
@@ -41,15 +40,8 @@ fn sample() -> Sample {
                 ..sample_column("Counted at", InputKind::Timestamp)
             },
             sample_column("District", InputKind::Text),
-            SampleColumn {
-                distinct: 90_000,
-                ..sample_column("Comment: \"free\"", InputKind::Text)
-            },
-            SampleColumn {
-                min: Some(3.0),
-                max: Some(412.0),
-                ..sample_column("bikes", InputKind::Integer)
-            },
+            SampleColumn { distinct: 90_000, ..sample_column("Comment: \"free\"", InputKind::Text) },
+            SampleColumn { min: Some(3.0), max: Some(412.0), ..sample_column("bikes", InputKind::Integer) },
             number("airTemp", -3.7, 21.25, 2),
             number("1st %", 0.0, 0.0, 1),
             number("lat", 55.0, 56.0, 6),
@@ -64,11 +56,7 @@ fn sample() -> Sample {
 fn a_draft_is_complete_but_for_what_only_people_know() {
     let (domain, product) = ("bikes".parse().unwrap(), "counts".parse().unwrap());
     let text = draft(&sample(), &domain, &product);
-    let todo: Vec<String> = Contract::parse(&text, "x.yaml")
-        .unwrap_err()
-        .into_iter()
-        .map(|f| f.key)
-        .collect();
+    let todo: Vec<String> = Contract::parse(&text, "x.yaml").unwrap_err().into_iter().map(|f| f.key).collect();
     assert_eq!(
         todo,
         [
@@ -85,46 +73,25 @@ fn a_draft_is_complete_but_for_what_only_people_know() {
         .replace("approver: TODO", "approver: Head of traffic")
         .replace("audience: TODO", "audience: [health]")
         .replace("zone: TODO", "zone: Europe/Copenhagen");
-    let open = filled
-        .replace("method: TODO", "method: open")
-        .replace("# reason: ...", "reason: counters see no person");
+    let open =
+        filled.replace("method: TODO", "method: open").replace("# reason: ...", "reason: counters see no person");
     let drafted = contract(&open);
     assert_eq!(drafted.status, Status::Draft);
     assert_eq!(drafted.coverage.start.to_string(), "2024-03-01 00:00:00");
-    let names: Vec<&str> = drafted
-        .dimensions
-        .iter()
-        .map(|dimension| dimension.name.as_str())
-        .collect();
+    let names: Vec<&str> = drafted.dimensions.iter().map(|dimension| dimension.name.as_str()).collect();
     assert_eq!(names, ["district", "group_", "column_9", "district_10"]);
-    let measures: Vec<_> = drafted
-        .measures
-        .iter()
-        .map(|m| (m.name.as_str(), m.decimals, m.min, m.max))
-        .collect();
+    let measures: Vec<_> = drafted.measures.iter().map(|m| (m.name.as_str(), m.decimals, m.min, m.max)).collect();
     assert_eq!(
         measures,
-        [
-            ("bikes", 0, Some(0), Some(500)),
-            ("air_temp", 2, Some(-400), Some(3000)),
-            ("c_1st", 1, Some(0), Some(10)),
-        ]
+        [("bikes", 0, Some(0), Some(500)), ("air_temp", 2, Some(-400), Some(3000)), ("c_1st", 1, Some(0), Some(10)),]
     );
     let dataset = drafted.dataset.as_ref().unwrap();
-    assert_eq!(
-        dataset.column("comment_free").unwrap().from,
-        ColumnRef::Header("Comment: \"free\"".to_owned())
-    );
+    assert_eq!(dataset.column("comment_free").unwrap().from, ColumnRef::Header("Comment: \"free\"".to_owned()));
     let places = ["column_9", "district_10"].map(|name| dataset.column(name).unwrap().from.clone());
     assert_eq!(places, [ColumnRef::Position(9), ColumnRef::Position(10)]);
-    assert_eq!(
-        (dataset.format.delimiter, dataset.columns.len()),
-        (b';', 10)
-    );
+    assert_eq!((dataset.format.delimiter, dataset.columns.len()), (b';', 10));
     assert_at_peer(&drafted);
-    let threshold = filled
-        .replace("method: TODO", "method: threshold")
-        .replace("# k: 10", "k: 10");
+    let threshold = filled.replace("method: TODO", "method: threshold").replace("# k: 10", "k: 10");
     assert_eq!(Contract::parse(&threshold, "x.yaml").unwrap_err().len(), 1);
     contract(&threshold.replace("# contributor: row", "contributor: row"));
 }
@@ -135,27 +102,15 @@ fn a_draft_of_a_file_of_days_without_a_header_has_windows_of_a_day() {
     (sample.header, sample.delimiter) = (false, b'\t');
     (sample.columns[0].date_only, sample.columns[0].format) = (true, Some("%Y-%m-%d".to_owned()));
     let clock = Some("%H:%M %d.%m.%Y".to_owned());
-    sample.columns.push(SampleColumn {
-        format: clock.clone(),
-        ..sample_column("", InputKind::Timestamp)
-    });
-    sample
-        .columns
-        .iter_mut()
-        .for_each(|column| column.header.clear());
+    sample.columns.push(SampleColumn { format: clock.clone(), ..sample_column("", InputKind::Timestamp) });
+    sample.columns.iter_mut().for_each(|column| column.header.clear());
     let drafted = contract(&filled(&sample));
     assert_eq!(drafted.grain, Grain::Day);
     let dataset = drafted.dataset.unwrap();
     let last = dataset.columns.last().unwrap();
-    assert_eq!(
-        (last.name.as_str(), &last.from),
-        ("column_11", &ColumnRef::Position(11))
-    );
+    assert_eq!((last.name.as_str(), &last.from), ("column_11", &ColumnRef::Position(11)));
     assert_eq!(last.format, clock);
-    assert_eq!(
-        (dataset.format.delimiter, dataset.time.resolution),
-        (b'\t', Span::DAY)
-    );
+    assert_eq!((dataset.format.delimiter, dataset.time.resolution), (b'\t', Span::DAY));
 }
 
 #[test]
@@ -172,11 +127,8 @@ fn a_numbered_name_is_unlike_all_earlier_ones_too() {
 /// A contract drafted with the first column as its time, filled in by someone who knows nothing of it.
 fn filled(sample: &Sample) -> String {
     let text = draft(sample, &"a".parse().unwrap(), &"b".parse().unwrap());
-    let text = text
-        .replace("method: TODO", "method: open\n      reason: none")
-        .replace("zone: TODO", "zone: UTC");
-    text.replace("audience: TODO", "audience: city")
-        .replace("TODO", "x")
+    let text = text.replace("method: TODO", "method: open\n      reason: none").replace("zone: TODO", "zone: UTC");
+    text.replace("audience: TODO", "audience: city").replace("TODO", "x")
 }
 
 fn any_column() -> impl Strategy<Value = SampleColumn> {
@@ -185,13 +137,7 @@ fn any_column() -> impl Strategy<Value = SampleColumn> {
     (header, kind, 0..12_u8, any::<f64>(), -1e6..1e6, 0..1000_u64).prop_map(
         |(header, kind, decimals, min, max, distinct)| {
             let (min, max) = (Some(min), Some(max));
-            SampleColumn {
-                decimals,
-                min,
-                max,
-                distinct,
-                ..sample_column(&header, kind)
-            }
+            SampleColumn { decimals, min, max, distinct, ..sample_column(&header, kind) }
         },
     )
 }

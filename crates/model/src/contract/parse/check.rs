@@ -22,15 +22,8 @@ struct Section<'t> {
 
 impl Section<'_> {
     /// Reports a key of the section, at its line or the nearest line above it that exists.
-    fn error(
-        &self,
-        findings: &mut Findings,
-        keys: &[&str],
-        message: impl Into<String>,
-        mend: impl Into<String>,
-    ) {
-        let (mut node, mut line, mut path) =
-            (Some(self.node), self.node.line, self.name.to_owned());
+    fn error(&self, findings: &mut Findings, keys: &[&str], message: impl Into<String>, mend: impl Into<String>) {
+        let (mut node, mut line, mut path) = (Some(self.node), self.node.line, self.name.to_owned());
         for key in keys {
             let entry = node.and_then(|node| node.entries().iter().find(|entry| entry.key == *key));
             line = entry.map_or(line, |entry| entry.line);
@@ -44,17 +37,10 @@ impl Section<'_> {
 /// Whether terms hold together.
 pub(super) fn check_terms(terms: &Terms, node: &Node, findings: &mut Findings) {
     let section = Section { node, name: TERMS };
-    let needed = terms
-        .windows
-        .lateness
-        .micros()
-        .saturating_add(longest(terms.windows.grain).micros());
+    let needed = terms.windows.lateness.micros().saturating_add(longest(terms.windows.grain).micros());
     if terms.retention.raw.micros() <= needed {
         let message = format!("{} is too short for a window to close", terms.retention.raw);
-        let mend = format!(
-            "write more than {}: lateness and a window",
-            Span::from_micros(needed)
-        );
+        let mend = format!("write more than {}: lateness and a window", Span::from_micros(needed));
         section.error(findings, &["retention", "raw"], message, mend);
     }
 }
@@ -74,134 +60,64 @@ fn longest(grain: Grain) -> Span {
 pub(super) fn check_columns(schema: &Schema, node: &Node, findings: &mut Findings) {
     let named = |section: &'static str| {
         let entries = node.get(section).map(Node::entries).unwrap_or_default();
-        entries
-            .iter()
-            .map(move |entry| (section, entry.key.as_str()))
+        entries.iter().map(move |entry| (section, entry.key.as_str()))
     };
     let columns: Vec<(&str, &str)> = COLUMN_SECTIONS.into_iter().flat_map(named).collect();
-    let has =
-        |columns: &[(&str, &str)], name: &str| columns.iter().any(|(_, other)| *other == name);
+    let has = |columns: &[(&str, &str)], name: &str| columns.iter().any(|(_, other)| *other == name);
     for (name, line) in schema.lines.iter().filter(|(name, _)| !has(&columns, name)) {
         let mend = did_you_mean(name, columns.iter().map(|(_, name)| *name));
         let mend = mend.unwrap_or_else(|| "name it under columns, lookups or derived".to_owned());
-        findings.error(
-            *line,
-            &join("schema", name),
-            "the dataset has no column of this name",
-            mend,
-        );
+        findings.error(*line, &join("schema", name), "the dataset has no column of this name", mend);
     }
-    let entry = Section {
-        node,
-        name: DATASET,
-    };
+    let entry = Section { node, name: DATASET };
     for (index, (section, name)) in columns.iter().enumerate() {
         if has(&columns[..index], name) {
-            entry.error(
-                findings,
-                &[section, name],
-                "the column is made twice",
-                "rename one",
-            );
+            entry.error(findings, &[section, name], "the column is made twice", "rename one");
         }
     }
 }
 
 /// Whether the dataset holds together with itself, the product's columns and the terms.
-pub(super) fn check_dataset(
-    dataset: &Dataset,
-    node: &Node,
-    schema: &Schema,
-    findings: &mut Findings,
-) {
-    let section = Section {
-        node,
-        name: DATASET,
-    };
+pub(super) fn check_dataset(dataset: &Dataset, node: &Node, schema: &Schema, findings: &mut Findings) {
+    let section = Section { node, name: DATASET };
     match dataset.column(&dataset.time.column) {
         None => {
             let mend = format!("add `{}: timestamp` to columns", dataset.time.column);
-            section.error(
-                findings,
-                &["time", "column"],
-                "no input column of this name",
-                mend,
-            );
+            section.error(findings, &["time", "column"], "no input column of this name", mend);
         }
         Some(column) if column.kind != InputKind::Timestamp => {
-            section.error(
-                findings,
-                &["columns", &column.name],
-                "holds the time",
-                "give it the type timestamp",
-            );
+            section.error(findings, &["columns", &column.name], "holds the time", "give it the type timestamp");
         }
         Some(column) if column.format != dataset.time.format => {
-            section.error(
-                findings,
-                &["columns", &column.name, "format"],
-                "the time's format stands under `time`",
-                "",
-            );
+            section.error(findings, &["columns", &column.name, "format"], "the time's format stands under `time`", "");
         }
         Some(_) => {}
     }
-    for lookup in dataset
-        .lookups
-        .iter()
-        .filter(|lookup| dataset.column(&lookup.column).is_none())
-    {
+    for lookup in dataset.lookups.iter().filter(|lookup| dataset.column(&lookup.column).is_none()) {
         let keys = ["lookups", &lookup.name, "column"];
-        section.error(
-            findings,
-            &keys,
-            format!("no input column `{}`", lookup.column),
-            "add it to columns",
-        );
+        section.error(findings, &keys, format!("no input column `{}`", lookup.column), "add it to columns");
     }
     for name in dataset.key.iter().filter(|name| !dataset.has_column(name)) {
-        section.error(
-            findings,
-            &["key"],
-            format!("the dataset has no column `{name}`"),
-            "",
-        );
+        section.error(findings, &["key"], format!("the dataset has no column `{name}`"), "");
     }
     check_kinds(dataset, node, schema, findings);
     let (Contributor::Column(name) | Contributor::Count(name)) = &dataset.contributor else {
         return;
     };
     if !dataset.has_column(name) {
-        section.error(
-            findings,
-            &["contributor"],
-            format!("the dataset has no column `{name}`"),
-            "",
-        );
+        section.error(findings, &["contributor"], format!("the dataset has no column `{name}`"), "");
     }
 }
 
 /// Whether what the product and the contributor are made of can be that.
 fn check_kinds(dataset: &Dataset, node: &Node, schema: &Schema, findings: &mut Findings) {
-    let section = Section {
-        node,
-        name: DATASET,
-    };
+    let section = Section { node, name: DATASET };
     for (name, kinds, wanted) in wanted_kinds(dataset, schema) {
-        if dataset
-            .kind(name)
-            .is_some_and(|kind| !kinds.contains(&kind))
-        {
-            let made_in =
-                |part: &&&str| node.get(part).is_some_and(|part| part.get(name).is_some());
+        if dataset.kind(name).is_some_and(|kind| !kinds.contains(&kind)) {
+            let made_in = |part: &&&str| node.get(part).is_some_and(|part| part.get(name).is_some());
             let part = COLUMN_SECTIONS.iter().find(made_in).unwrap_or(&"columns");
             let mend = format!("give it the type {}", kinds[0].as_str());
-            section.error(
-                findings,
-                &[part, name],
-                format!("{wanted} is made of it"),
-                mend,
-            );
+            section.error(findings, &[part, name], format!("{wanted} is made of it"), mend);
         }
     }
 }
@@ -214,14 +130,8 @@ fn wanted_kinds<'a>(
     const DIMENSION: &[InputKind] = &[InputKind::Text, InputKind::Integer, InputKind::Boolean];
     const MEASURE: &[InputKind] = &[InputKind::Number, InputKind::Integer];
     const COUNT: &[InputKind] = &[InputKind::Integer];
-    let dimensions = schema
-        .dimensions
-        .iter()
-        .map(|column| (column.name.as_str(), DIMENSION, "a dimension"));
-    let measures = schema
-        .measures
-        .iter()
-        .map(|column| (column.name.as_str(), MEASURE, "a measure"));
+    let dimensions = schema.dimensions.iter().map(|column| (column.name.as_str(), DIMENSION, "a dimension"));
+    let measures = schema.measures.iter().map(|column| (column.name.as_str(), MEASURE, "a measure"));
     let count = match &dataset.contributor {
         Contributor::Count(name) => Some((name.as_str(), COUNT, "the count of contributors")),
         _ => None,
@@ -230,16 +140,8 @@ fn wanted_kinds<'a>(
 }
 
 /// Whether method and grain suit what the dataset holds.
-pub(super) fn check_disclosure(
-    terms: &Terms,
-    dataset: &Dataset,
-    node: &Node,
-    findings: &mut Findings,
-) {
-    let section = Section {
-        node,
-        name: DATASET,
-    };
+pub(super) fn check_disclosure(terms: &Terms, dataset: &Dataset, node: &Node, findings: &mut Findings) {
+    let section = Section { node, name: DATASET };
     match (&terms.method, &dataset.contributor) {
         (Method::Threshold { .. }, Contributor::None) => {
             let message = "a threshold counts contributors, and the dataset has none";
@@ -250,30 +152,15 @@ pub(super) fn check_disclosure(
                 "write `contributor: row`, {column: NAME} or {count: NAME}",
             );
         }
-        (
-            Method::Open { .. },
-            Contributor::Row | Contributor::Column(_) | Contributor::Count(_),
-        ) => {
+        (Method::Open { .. }, Contributor::Row | Contributor::Column(_) | Contributor::Count(_)) => {
             let message = "rows with contributors are about people and cannot be open";
-            section.error(
-                findings,
-                &["contributor"],
-                message,
-                "write `method: threshold`, or leave contributor out",
-            );
+            section.error(findings, &["contributor"], message, "write `method: threshold`, or leave contributor out");
         }
         _ => {}
     }
     if dataset.time.resolution > longest(terms.windows.grain) {
-        let message = format!(
-            "a time stands for {}, a window only for {}",
-            dataset.time.resolution, terms.windows.grain
-        );
-        section.error(
-            findings,
-            &["time", "format"],
-            message,
-            "choose a grain as long or longer",
-        );
+        let message =
+            format!("a time stands for {}, a window only for {}", dataset.time.resolution, terms.windows.grain);
+        section.error(findings, &["time", "format"], message, "choose a grain as long or longer");
     }
 }

@@ -28,21 +28,9 @@ pub(super) fn public(root: &Node) -> String {
         Kind::Map(entries) => entries.as_mut_slice(),
         _ => &mut [],
     };
-    let custom = entries
-        .iter_mut()
-        .find(|entry| entry.key == "customProperties");
-    if let Some(Entry {
-        value: Node {
-            kind: Kind::List(items),
-            ..
-        },
-        ..
-    }) = custom
-    {
-        items
-            .iter_mut()
-            .filter(|item| item.get("property").and_then(Node::text) == Some(DATASET))
-            .for_each(hide);
+    let custom = entries.iter_mut().find(|entry| entry.key == "customProperties");
+    if let Some(Entry { value: Node { kind: Kind::List(items), .. }, .. }) = custom {
+        items.iter_mut().filter(|item| item.get("property").and_then(Node::text) == Some(DATASET)).for_each(hide);
     }
     canonical(&root)
 }
@@ -52,19 +40,9 @@ fn hide(item: &mut Node) {
         return;
     };
     for Entry { value, line, .. } in entries.iter_mut().filter(|entry| entry.key == "value") {
-        let (line, text) = (
-            *line,
-            Hash32::of(&[canonical(value).as_bytes()]).to_string(),
-        );
-        let hash = Node {
-            line,
-            kind: Kind::Scalar { text, plain: false },
-        };
-        value.kind = Kind::Map(vec![Entry {
-            key: SHA256.to_owned(),
-            line,
-            value: hash,
-        }]);
+        let (line, text) = (*line, Hash32::of(&[canonical(value).as_bytes()]).to_string());
+        let hash = Node { line, kind: Kind::Scalar { text, plain: false } };
+        value.kind = Kind::Map(vec![Entry { key: SHA256.to_owned(), line, value: hash }]);
     }
 }
 
@@ -81,10 +59,8 @@ fn write(node: &Node, json: &mut String) {
             json.push(']');
         }
         Kind::Map(entries) => {
-            let sorted: BTreeMap<&str, &Node> = entries
-                .iter()
-                .map(|entry| (entry.key.as_str(), &entry.value))
-                .collect();
+            let sorted: BTreeMap<&str, &Node> =
+                entries.iter().map(|entry| (entry.key.as_str(), &entry.value)).collect();
             json.push('{');
             for (index, (key, value)) in sorted.into_iter().enumerate() {
                 json.push_str(if index == 0 { "" } else { "," });

@@ -42,9 +42,7 @@ pub(super) fn parse(text: &str, side: Side, findings: &mut Findings) -> Option<C
     let product = header.as_ref().map(|header| &header.product);
     let schema = schema::read(&mut fields, product, findings);
     let (terms_entry, dataset_entry) = read_entries(&mut fields, findings);
-    let terms = terms_entry
-        .as_ref()
-        .and_then(|value| terms::read(value, &schema, findings));
+    let terms = terms_entry.as_ref().and_then(|value| terms::read(value, &schema, findings));
     let dataset = dataset_entry.as_ref().and_then(|value| match side {
         Side::Owner => dataset::read(value, product, findings).map(Some),
         Side::Peer => read_hash(value, findings).map(|_| None),
@@ -56,9 +54,7 @@ pub(super) fn parse(text: &str, side: Side, findings: &mut Findings) -> Option<C
         check::check_columns(&schema, value.node, findings);
         if let Some(Some(dataset)) = &dataset {
             check::check_dataset(dataset, value.node, &schema, findings);
-            terms
-                .iter()
-                .for_each(|terms| check::check_disclosure(terms, dataset, value.node, findings));
+            terms.iter().for_each(|terms| check::check_disclosure(terms, dataset, value.node, findings));
         }
     }
     warn(&root, header.as_ref(), terms.as_ref(), findings);
@@ -89,31 +85,19 @@ fn read_header(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Heade
         value.word(findings, &[("DataContract", ())]);
     }
     let product = read_product(fields, findings);
-    let version = fields
-        .need("version", findings, "1.0.0")
-        .and_then(|value| value.text(findings));
+    let version = fields.need("version", findings, "1.0.0").and_then(|value| value.text(findings));
     let words = [("draft", Status::Draft), ("active", Status::Active)];
-    let status = fields
-        .need("status", findings, "draft")
-        .and_then(|value| value.word(findings, &words));
+    let status = fields.need("status", findings, "draft").and_then(|value| value.word(findings, &words));
     let title = fields.take("name").and_then(|value| value.text(findings));
     let example = "{purpose: what the product may be used for}";
-    let purpose = fields
-        .need("description", findings, example)
-        .and_then(|value| {
-            let mut fields = value.fields(findings)?;
-            let purpose = fields.need("purpose", findings, "what the product may be used for");
-            purpose.and_then(|value| value.text(findings))
-        });
+    let purpose = fields.need("description", findings, example).and_then(|value| {
+        let mut fields = value.fields(findings)?;
+        let purpose = fields.need("purpose", findings, "what the product may be used for");
+        purpose.and_then(|value| value.text(findings))
+    });
     let product = product?;
     let title = title.map_or_else(|| product.to_string(), str::to_owned);
-    Some(Header {
-        product,
-        version: version?.to_owned(),
-        status: status?,
-        title,
-        purpose: purpose?.to_owned(),
-    })
+    Some(Header { product, version: version?.to_owned(), status: status?, title, purpose: purpose?.to_owned() })
 }
 
 /// The product by its `id`; the standard's own keys for its two parts may stand beside it and must agree.
@@ -121,80 +105,43 @@ fn read_product(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Prod
     let (domain, name) = (fields.take("domain"), fields.take("dataProduct"));
     let id = fields.need("id", findings, "traffic.taxi")?;
     let product: ProductId = id.parsed(findings, "")?;
-    for (part, key) in [
-        (product.domain.as_str(), domain),
-        (product.product.as_str(), name),
-    ] {
+    for (part, key) in [(product.domain.as_str(), domain), (product.product.as_str(), name)] {
         schema::check_name(part, id.node.line, &id.key, findings);
         let Some(key) = key else { continue };
         if key.text(findings).is_some_and(|text| text != part) {
-            key.error(
-                findings,
-                "is another than in `id`",
-                format!("write {part}, or leave it out"),
-            );
+            key.error(findings, "is another than in `id`", format!("write {part}, or leave it out"));
         }
     }
     Some(product)
 }
 
 /// Our two entries among the custom properties; every other name of ours is unknown.
-fn read_entries<'t>(
-    fields: &mut Fields<'t>,
-    findings: &mut Findings,
-) -> (Option<Value<'t>>, Option<Value<'t>>) {
-    let example =
-        "[{property: civicmesh.terms, value: {...}}, {property: civicmesh.dataset, value: {...}}]";
+fn read_entries<'t>(fields: &mut Fields<'t>, findings: &mut Findings) -> (Option<Value<'t>>, Option<Value<'t>>) {
+    let example = "[{property: civicmesh.terms, value: {...}}, {property: civicmesh.dataset, value: {...}}]";
     let mut found = [(TERMS, None), (DATASET, None)];
     let Some(custom) = fields.need("customProperties", findings, example) else {
         return (None, None);
     };
     for item in custom.list(findings).unwrap_or_default() {
-        let Some(property) = item
-            .node
-            .get("property")
-            .filter(|property| standard::is_ours(property))
-        else {
+        let Some(property) = item.node.get("property").filter(|property| standard::is_ours(property)) else {
             continue;
         };
         let name = property.text().unwrap_or_default();
-        match (
-            found.iter_mut().find(|(known, _)| *known == name),
-            item.node.get("value"),
-        ) {
+        match (found.iter_mut().find(|(known, _)| *known == name), item.node.get("value")) {
             (None, _) => {
-                let mend = did_you_mean(name, [TERMS, DATASET])
-                    .unwrap_or_else(|| format!("known: {TERMS}, {DATASET}"));
+                let mend = did_you_mean(name, [TERMS, DATASET]).unwrap_or_else(|| format!("known: {TERMS}, {DATASET}"));
                 findings.error(property.line, name, "unknown entry", mend);
             }
-            (Some((_, Some(_))), _) => findings.error(
-                property.line,
-                name,
-                "the entry stands twice",
-                "leave one out",
-            ),
-            (Some(_), None) => findings.error(
-                property.line,
-                name,
-                "has no value",
-                "write `value:` below it",
-            ),
+            (Some((_, Some(_))), _) => findings.error(property.line, name, "the entry stands twice", "leave one out"),
+            (Some(_), None) => findings.error(property.line, name, "has no value", "write `value:` below it"),
             (Some((known, entry)), Some(value)) => *entry = Some(Value::new(value, *known)),
         }
     }
     for (name, entry) in &found {
         if entry.is_none()
-            && !custom
-                .node
-                .items()
-                .iter()
-                .any(|item| item.get("property").and_then(Node::text) == Some(name))
+            && !custom.node.items().iter().any(|item| item.get("property").and_then(Node::text) == Some(name))
         {
-            custom.error(
-                findings,
-                format!("`{name}` is missing"),
-                format!("add `- property: {name}` with its value"),
-            );
+            custom.error(findings, format!("`{name}` is missing"), format!("add `- property: {name}` with its value"));
         }
     }
     let [(_, terms), (_, dataset)] = found;
@@ -202,19 +149,9 @@ fn read_entries<'t>(
 }
 
 /// Reports what is allowed and may not be meant.
-fn warn(
-    root: &Node,
-    header: Option<&Header>,
-    terms: Option<&terms::Terms>,
-    findings: &mut Findings,
-) {
+fn warn(root: &Node, header: Option<&Header>, terms: Option<&terms::Terms>, findings: &mut Findings) {
     if let Some(servers) = root.get("servers") {
-        findings.warning(
-            servers.line,
-            "servers",
-            "peers see this, as all of the document but the dataset",
-            "",
-        );
+        findings.warning(servers.line, "servers", "peers see this, as all of the document but the dataset", "");
     }
     let (Some(header), Some(terms)) = (header, terms) else {
         return;
@@ -233,9 +170,7 @@ fn warn(
 /// What stands in the dataset's place in a public document.
 fn read_hash(value: &Value<'_>, findings: &mut Findings) -> Option<Hash32> {
     let mut fields = value.fields(findings)?;
-    let hash = fields
-        .need(SHA256, findings, "64 hexadecimal digits")
-        .and_then(|value| value.parsed(findings, ""));
+    let hash = fields.need(SHA256, findings, "64 hexadecimal digits").and_then(|value| value.parsed(findings, ""));
     fields.finish(findings);
     hash
 }
@@ -247,33 +182,10 @@ fn assemble(
     dataset: Option<Dataset>,
     document: String,
 ) -> Contract {
-    let Header {
-        product,
-        version,
-        status,
-        title,
-        purpose,
-    } = header;
-    let schema::Schema {
-        time,
-        dimensions,
-        measures: _,
-        lines: _,
-    } = schema;
-    let terms::Terms {
-        windows,
-        measures,
-        method,
-        audience,
-        audience_line: _,
-        retention,
-    } = terms;
-    let terms::Windows {
-        grain,
-        coverage,
-        lateness,
-        idle_after,
-    } = windows;
+    let Header { product, version, status, title, purpose } = header;
+    let schema::Schema { time, dimensions, measures: _, lines: _ } = schema;
+    let terms::Terms { windows, measures, method, audience, audience_line: _, retention } = terms;
+    let terms::Windows { grain, coverage, lateness, idle_after } = windows;
     let hash = Hash32::of(&[document.as_bytes()]);
     let time_column = time.expect("a schema without a time column has an error");
     Contract {

@@ -99,11 +99,7 @@ pub(super) struct NumericColumn {
 }
 
 /// Reads the one schema object, which must bear the product's name.
-pub(super) fn read(
-    root: &mut Fields<'_>,
-    product: Option<&ProductId>,
-    findings: &mut Findings,
-) -> Schema {
+pub(super) fn read(root: &mut Fields<'_>, product: Option<&ProductId>, findings: &mut Findings) -> Schema {
     let mut schema = Schema::default();
     let Some(value) = root.need("schema", findings, "[{name: ..., properties: [...]}]") else {
         return schema;
@@ -112,59 +108,35 @@ pub(super) fn read(
         return schema;
     };
     let [object] = objects.as_slice() else {
-        value.error(
-            findings,
-            format!("{} tables", objects.len()),
-            "a contract describes one product, one table",
-        );
+        value.error(findings, format!("{} tables", objects.len()), "a contract describes one product, one table");
         return schema;
     };
     let Some(mut fields) = object.fields(findings) else {
         return schema;
     };
     let product = product.map(|product| product.product.as_str());
-    let name = fields
-        .need("name", findings, product.unwrap_or("taxi"))
-        .and_then(|value| {
-            let name = value.text(findings)?;
-            if let Some(product) = product.filter(|product| *product != name) {
-                value.error(
-                    findings,
-                    format!("`{name}` is not the product"),
-                    format!("write {product}, as in `id`"),
-                );
-            }
-            Some(name)
-        });
+    let name = fields.need("name", findings, product.unwrap_or("taxi")).and_then(|value| {
+        let name = value.text(findings)?;
+        if let Some(product) = product.filter(|product| *product != name) {
+            value.error(findings, format!("`{name}` is not the product"), format!("write {product}, as in `id`"));
+        }
+        Some(name)
+    });
     let path = join("schema", name.unwrap_or_default());
-    let Some(value) = fields.need(
-        "properties",
-        findings,
-        "[{name: time, logicalType: timestamp}, ...]",
-    ) else {
+    let Some(value) = fields.need("properties", findings, "[{name: time, logicalType: timestamp}, ...]") else {
         return schema;
     };
     let properties = value.list(findings).unwrap_or_default();
     for property in &properties {
         read_property(property, &path, &mut schema, findings);
     }
-    let is_time = |property: &Value<'_>| {
-        property.node.get("logicalType").and_then(Node::text) == Some("timestamp")
-    };
+    let is_time = |property: &Value<'_>| property.node.get("logicalType").and_then(Node::text) == Some("timestamp");
     if !properties.iter().any(is_time) {
-        value.error(
-            findings,
-            "no time column",
-            "write `- {name: time, logicalType: timestamp}`",
-        );
+        value.error(findings, "no time column", "write `- {name: time, logicalType: timestamp}`");
     }
     let count = schema.lines.len();
     if count > PRODUCT_COLUMNS_MAX {
-        value.error(
-            findings,
-            format!("{count} columns"),
-            format!("a product has at most {PRODUCT_COLUMNS_MAX}"),
-        );
+        value.error(findings, format!("{count} columns"), format!("a product has at most {PRODUCT_COLUMNS_MAX}"));
     }
     schema
 }
@@ -181,48 +153,29 @@ fn read_property(property: &Value<'_>, path: &str, schema: &mut Schema, findings
     let Some(mut fields) = property.fields(findings) else {
         return;
     };
-    let Some(name) = fields
-        .need("name", findings, "...")
-        .and_then(|value| value.text(findings))
-    else {
+    let Some(name) = fields.need("name", findings, "...").and_then(|value| value.text(findings)) else {
         return;
     };
     fields.key = join(path, name);
     let line = property.node.line;
     check_name(name, line, &fields.key, findings);
     if schema.lines.iter().any(|(other, _)| other == name) || schema.time.as_deref() == Some(name) {
-        findings.error(
-            line,
-            &fields.key,
-            "the column stands twice",
-            "leave one out",
-        );
+        findings.error(line, &fields.key, "the column stands twice", "leave one out");
         return;
     }
-    let description = fields
-        .take("description")
-        .and_then(|value| value.text(findings))
-        .unwrap_or_default()
-        .to_owned();
+    let description = fields.take("description").and_then(|value| value.text(findings)).unwrap_or_default().to_owned();
     let kinds = [
         ("timestamp", Column::Time),
         ("string", Column::Dimension),
         ("integer", Column::Integer),
         ("number", Column::Number),
     ];
-    let kind = fields
-        .need("logicalType", findings, "string")
-        .and_then(|value| value.word(findings, &kinds));
+    let kind = fields.need("logicalType", findings, "string").and_then(|value| value.word(findings, &kinds));
     let name = name.to_owned();
     match kind {
         None => {}
         Some(Column::Time) if schema.time.is_some() => {
-            findings.error(
-                line,
-                &fields.key,
-                "a second time column",
-                "a product has one: the start of the window",
-            );
+            findings.error(line, &fields.key, "a second time column", "a product has one: the start of the window");
         }
         Some(Column::Time) => schema.time = Some(name),
         Some(Column::Dimension) => {
@@ -232,11 +185,7 @@ fn read_property(property: &Value<'_>, path: &str, schema: &mut Schema, findings
         Some(kind) => {
             schema.lines.push((name.clone(), line));
             let integer = matches!(kind, Column::Integer);
-            schema.measures.push(NumericColumn {
-                name,
-                description,
-                integer,
-            });
+            schema.measures.push(NumericColumn { name, description, integer });
         }
     }
 }
@@ -250,12 +199,7 @@ pub(super) fn check_name(name: &str, line: u32, key: &str, findings: &mut Findin
         findings.error(line, key, format!("`{name}` is not a column name"), mend);
     } else if is_reserved(name) {
         let mend = format!("choose another, such as `{name}_`");
-        findings.error(
-            line,
-            key,
-            format!("`{name}` is a word of SQL and would need quotes in every query"),
-            mend,
-        );
+        findings.error(line, key, format!("`{name}` is a word of SQL and would need quotes in every query"), mend);
     }
 }
 

@@ -79,16 +79,7 @@ const PROPERTY: &[&str] = &[
 ];
 const CUSTOM: &[&str] = &["description", "id", "property", "value"];
 const DEFINITION: &[&str] = &["description", "id", "type", "url"];
-const SUPPORT: &[&str] = &[
-    "channel",
-    "customProperties",
-    "description",
-    "id",
-    "invitationUrl",
-    "scope",
-    "tool",
-    "url",
-];
+const SUPPORT: &[&str] = &["channel", "customProperties", "description", "id", "invitationUrl", "scope", "tool", "url"];
 const PRICE: &[&str] = &["id", "priceAmount", "priceCurrency", "priceUnit"];
 const MEMBER: &[&str] = &[
     "authoritativeDefinitions",
@@ -103,36 +94,11 @@ const MEMBER: &[&str] = &[
     "tags",
     "username",
 ];
-const TEAM: &[&str] = &[
-    "authoritativeDefinitions",
-    "customProperties",
-    "description",
-    "id",
-    "members",
-    "name",
-    "tags",
-];
-const ROLE: &[&str] = &[
-    "access",
-    "customProperties",
-    "description",
-    "firstLevelApprovers",
-    "id",
-    "role",
-    "secondLevelApprovers",
-];
-const SLA: &[&str] = &[
-    "description",
-    "driver",
-    "element",
-    "id",
-    "property",
-    "schedule",
-    "scheduler",
-    "unit",
-    "value",
-    "valueExt",
-];
+const TEAM: &[&str] = &["authoritativeDefinitions", "customProperties", "description", "id", "members", "name", "tags"];
+const ROLE: &[&str] =
+    &["access", "customProperties", "description", "firstLevelApprovers", "id", "role", "secondLevelApprovers"];
+const SLA: &[&str] =
+    &["description", "driver", "element", "id", "property", "schedule", "scheduler", "unit", "value", "valueExt"];
 
 /// The keys that the standard allows in a node reached by `path`, where it closes them.
 fn allowed(path: &[&str]) -> Option<&'static [&'static str]> {
@@ -162,9 +128,7 @@ fn check<'t>(node: &'t Node, path: &mut Vec<&'t str>, findings: &mut Findings) {
         check(item, path, findings);
     }
     let known = allowed(path);
-    let dotted = path
-        .iter()
-        .fold(String::new(), |dotted, key| join(&dotted, key));
+    let dotted = path.iter().fold(String::new(), |dotted, key| join(&dotted, key));
     for entry in node.entries() {
         if let Some(known) = known.filter(|known| !known.contains(&entry.key.as_str())) {
             unknown_key(findings, &dotted, entry, known);
@@ -175,12 +139,7 @@ fn check<'t>(node: &'t Node, path: &mut Vec<&'t str>, findings: &mut Findings) {
             continue; // The standard says nothing about it, and our own entries have their own reader.
         }
         if custom && path.len() > 1 && entry.key == "property" && is_ours(&entry.value) {
-            findings.error(
-                entry.line,
-                &dotted,
-                "an entry of civicmesh is not read here",
-                "move it to the top level",
-            );
+            findings.error(entry.line, &dotted, "an entry of civicmesh is not read here", "move it to the top level");
         }
         path.push(&entry.key);
         check(&entry.value, path, findings);
@@ -190,7 +149,5 @@ fn check<'t>(node: &'t Node, path: &mut Vec<&'t str>, findings: &mut Findings) {
 
 /// Whether a custom property's name is in our name space.
 pub(super) fn is_ours(property: &Node) -> bool {
-    property
-        .text()
-        .is_some_and(|name| name.starts_with("civicmesh."))
+    property.text().is_some_and(|name| name.starts_with("civicmesh."))
 }

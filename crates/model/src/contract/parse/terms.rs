@@ -6,30 +6,18 @@ use super::reader::{Value, join};
 use super::schema::{NumericColumn, Schema};
 use super::time::civil;
 use crate::contract::finding::Findings;
-use crate::contract::terms::{
-    Audience, Coverage, EmptyWindows, Measure, Method, OnInvalid, Retention, Statistic,
-};
+use crate::contract::terms::{Audience, Coverage, EmptyWindows, Measure, Method, OnInvalid, Retention, Statistic};
 use crate::contract::{IDLE_AFTER_DEFAULT, K_MIN};
 use crate::grain::Grain;
 use crate::number::{DECIMALS_MAX, parse_half_even};
 use crate::time::Span;
 
 /// What `publish` may not name in any method of this version, for want of which an author will look.
-const SKETCHES: &[&str] = &[
-    "quantiles",
-    "quantile",
-    "median",
-    "histogram",
-    "sketch",
-    "kll",
-    "hll",
-    "distinct",
-];
+const SKETCHES: &[&str] = &["quantiles", "quantile", "median", "histogram", "sketch", "kll", "hll", "distinct"];
 const WHY_NO_EXTREMES: &str = "a threshold product publishes count, sum and sum_squares only: with min, max or \
                                quantiles beside them all five fares of a five-trip cell could be rebuilt";
 
-pub(super) const ON_INVALID: &[(&str, OnInvalid)] =
-    &[("reject", OnInvalid::Reject), ("null", OnInvalid::Null)];
+pub(super) const ON_INVALID: &[(&str, OnInvalid)] = &[("reject", OnInvalid::Reject), ("null", OnInvalid::Null)];
 
 /// The entry as read.
 #[derive(Debug)]
@@ -61,9 +49,7 @@ enum MethodKind {
 pub(super) fn read(value: &Value<'_>, schema: &Schema, findings: &mut Findings) -> Option<Terms> {
     let mut fields = value.fields(findings)?;
     let example = "{grain: 1 hour, start: 2024-01-01, lateness: 1 day}";
-    let windows = fields
-        .need("windows", findings, example)
-        .and_then(|value| read_windows(&value, findings));
+    let windows = fields.need("windows", findings, example).and_then(|value| read_windows(&value, findings));
     let example = "{method: threshold, k: 10, approver: ...}";
     let disclosure = fields.need("disclosure", findings, example);
     let (kind, method) = disclosure.map_or((None, None), |value| read_method(&value, findings));
@@ -82,104 +68,52 @@ pub(super) fn read(value: &Value<'_>, schema: &Schema, findings: &mut Findings) 
         Some(value) => read_measures(&value, kind, schema, findings),
     };
     let audience = fields.need("audience", findings, "city");
-    let audience_line = audience
-        .as_ref()
-        .map_or(fields.line, |value| value.node.line);
+    let audience_line = audience.as_ref().map_or(fields.line, |value| value.node.line);
     let audience = audience.and_then(|value| read_audience(&value, findings));
     let example = "{raw: 90 days, releases: 5 years}";
-    let retention = fields
-        .need("retention", findings, example)
-        .and_then(|value| read_retention(&value, findings));
+    let retention = fields.need("retention", findings, example).and_then(|value| read_retention(&value, findings));
     fields.finish(findings);
     let (windows, measures, method) = (windows?, measures?, method?);
-    Some(Terms {
-        windows,
-        measures,
-        method,
-        audience: audience?,
-        audience_line,
-        retention: retention?,
-    })
+    Some(Terms { windows, measures, method, audience: audience?, audience_line, retention: retention? })
 }
 
 fn read_windows(value: &Value<'_>, findings: &mut Findings) -> Option<Windows> {
     let mut fields = value.fields(findings)?;
-    let grain = fields
-        .need("grain", findings, "1 hour")
-        .and_then(|value| value.parsed(findings, ""));
-    let start = fields
-        .need("start", findings, "2024-01-01")
-        .and_then(|value| civil(&value, findings));
-    let end = fields
-        .take("end")
-        .map_or(Some(None), |value| civil(&value, findings).map(Some));
-    let words = [
-        ("zero", EmptyWindows::Zero),
-        ("missing", EmptyWindows::Missing),
-    ];
+    let grain = fields.need("grain", findings, "1 hour").and_then(|value| value.parsed(findings, ""));
+    let start = fields.need("start", findings, "2024-01-01").and_then(|value| civil(&value, findings));
+    let end = fields.take("end").map_or(Some(None), |value| civil(&value, findings).map(Some));
+    let words = [("zero", EmptyWindows::Zero), ("missing", EmptyWindows::Missing)];
     let empty = fields.take("empty");
-    let empty = empty.map_or(Some(EmptyWindows::Missing), |value| {
-        value.word(findings, &words)
-    });
-    let lateness = fields
-        .need("lateness", findings, "1 day")
-        .and_then(|value| value.parsed(findings, ""));
+    let empty = empty.map_or(Some(EmptyWindows::Missing), |value| value.word(findings, &words));
+    let lateness = fields.need("lateness", findings, "1 day").and_then(|value| value.parsed(findings, ""));
     let idle_after = fields.take("idle_after");
-    let idle_after =
-        idle_after.map_or(Some(IDLE_AFTER_DEFAULT), |value| value.parsed(findings, ""));
+    let idle_after = idle_after.map_or(Some(IDLE_AFTER_DEFAULT), |value| value.parsed(findings, ""));
     fields.finish(findings);
-    let coverage = Coverage {
-        start: start?,
-        end: end?,
-        empty: empty?,
-    };
+    let coverage = Coverage { start: start?, end: end?, empty: empty? };
     if coverage.end.is_some_and(|end| end <= coverage.start) {
-        value.error(
-            findings,
-            "ends before it starts",
-            "`end` is the first day that is no longer covered",
-        );
+        value.error(findings, "ends before it starts", "`end` is the first day that is no longer covered");
         return None;
     }
-    Some(Windows {
-        grain: grain?,
-        coverage,
-        lateness: lateness?,
-        idle_after: idle_after?,
-    })
+    Some(Windows { grain: grain?, coverage, lateness: lateness?, idle_after: idle_after? })
 }
 
 fn read_method(value: &Value<'_>, findings: &mut Findings) -> (Option<MethodKind>, Option<Method>) {
     let Some(mut fields) = value.fields(findings) else {
         return (None, None);
     };
-    let words = [
-        ("open", MethodKind::Open),
-        ("threshold", MethodKind::Threshold),
-    ];
-    let kind = fields
-        .need("method", findings, "threshold")
-        .and_then(|value| value.word(findings, &words));
+    let words = [("open", MethodKind::Open), ("threshold", MethodKind::Threshold)];
+    let kind = fields.need("method", findings, "threshold").and_then(|value| value.word(findings, &words));
     let text = |value: Value<'_>, findings: &mut Findings| value.text(findings).map(str::to_owned);
-    let approver = fields
-        .need("approver", findings, "who decided so")
-        .and_then(|value| text(value, findings));
+    let approver = fields.need("approver", findings, "who decided so").and_then(|value| text(value, findings));
     let method = match kind {
         Some(MethodKind::Open) => {
             let example = "why no person can be concerned";
-            let reason = fields
-                .need("reason", findings, example)
-                .and_then(|value| text(value, findings));
-            reason
-                .zip(approver)
-                .map(|(reason, approver)| Method::Open { reason, approver })
+            let reason = fields.need("reason", findings, example).and_then(|value| text(value, findings));
+            reason.zip(approver).map(|(reason, approver)| Method::Open { reason, approver })
         }
         Some(MethodKind::Threshold) => {
-            let k = fields
-                .need("k", findings, "10")
-                .and_then(|value| read_k(&value, findings));
-            k.zip(approver)
-                .map(|(k, approver)| Method::Threshold { k, approver })
+            let k = fields.need("k", findings, "10").and_then(|value| read_k(&value, findings));
+            k.zip(approver).map(|(k, approver)| Method::Threshold { k, approver })
         }
         None => {
             fields.take("reason");
@@ -219,16 +153,9 @@ fn read_measures(
 ) -> Option<Vec<Measure>> {
     let entries = value.named(findings)?;
     for (entry, value) in &entries {
-        if !schema
-            .measures
-            .iter()
-            .any(|column| column.name == entry.key)
-        {
+        if !schema.measures.iter().any(|column| column.name == entry.key) {
             let message = "the schema has no number of this name";
-            let mend = format!(
-                "add `- {{name: {}, logicalType: number}}` to its properties",
-                entry.key
-            );
+            let mend = format!("add `- {{name: {}, logicalType: number}}` to its properties", entry.key);
             findings.error(entry.line, &value.key, message, mend);
         }
     }
@@ -238,12 +165,7 @@ fn read_measures(
             Some((_, value)) => measures.push(read_measure(value, method, column, findings)),
             None => {
                 let mend = format!("write `{}: {{unit: ...}}`", column.name);
-                findings.error(
-                    value.node.line,
-                    &join(&value.key, &column.name),
-                    "is missing",
-                    mend,
-                );
+                findings.error(value.node.line, &join(&value.key, &column.name), "is missing", mend);
                 measures.push(None);
             }
         }
@@ -258,26 +180,16 @@ fn read_measure(
     findings: &mut Findings,
 ) -> Option<Measure> {
     let mut fields = value.fields(findings)?;
-    let unit = fields
-        .need("unit", findings, "km/h")
-        .and_then(|value| value.text(findings));
-    let decimals = fields
-        .take("decimals")
-        .map_or(Some(0), |value| read_decimals(&value, column, findings));
+    let unit = fields.need("unit", findings, "km/h").and_then(|value| value.text(findings));
+    let decimals = fields.take("decimals").map_or(Some(0), |value| read_decimals(&value, column, findings));
     let mut bound = |key| match (fields.take(key), decimals) {
         (Some(value), Some(decimals)) => scaled(&value, decimals, findings).map(Some),
         (Some(_), None) => None,
         (None, _) => Some(None),
     };
     let (min, max) = (bound("min"), bound("max"));
-    let outside = fields
-        .take("invalid")
-        .map_or(Some(OnInvalid::Reject), |value| {
-            value.word(findings, ON_INVALID)
-        });
-    let gauge = fields
-        .take("gauge")
-        .map_or(Some(false), |value| value.flag(findings));
+    let outside = fields.take("invalid").map_or(Some(OnInvalid::Reject), |value| value.word(findings, ON_INVALID));
+    let gauge = fields.take("gauge").map_or(Some(false), |value| value.flag(findings));
     let publish = match fields.take("publish") {
         Some(value) => read_publish(&value, method, findings),
         None => Some(published_by_default(method)),
@@ -295,17 +207,7 @@ fn read_measure(
     let (name, description) = (column.name.clone(), column.description.clone());
     let (unit, decimals, min, max) = (unit?.to_owned(), decimals?, min?, max?);
     let (outside, gauge, publish) = (outside?, gauge?, publish?);
-    Some(Measure {
-        name,
-        description,
-        unit,
-        decimals,
-        min,
-        max,
-        outside,
-        gauge,
-        publish,
-    })
+    Some(Measure { name, description, unit, decimals, min, max, outside, gauge, publish })
 }
 
 fn read_decimals(value: &Value<'_>, column: &NumericColumn, findings: &mut Findings) -> Option<u8> {
@@ -331,12 +233,9 @@ fn read_decimals(value: &Value<'_>, column: &NumericColumn, findings: &mut Findi
 /// A bound of a measure, exact in its decimals.
 fn scaled(value: &Value<'_>, decimals: u8, findings: &mut Findings) -> Option<i64> {
     let text = value.text(findings)?;
-    let fraction = text
-        .split_once('.')
-        .map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len());
+    let fraction = text.split_once('.').map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len());
     if fraction > usize::from(decimals) {
-        let message =
-            format!("`{text}` has more decimals than the measure, which keeps {decimals}");
+        let message = format!("`{text}` has more decimals than the measure, which keeps {decimals}");
         value.error(findings, message, "round it, or raise `decimals`");
         return None;
     }
@@ -357,11 +256,7 @@ fn published_by_default(method: Option<MethodKind>) -> BTreeSet<Statistic> {
     }
 }
 
-fn read_publish(
-    value: &Value<'_>,
-    method: Option<MethodKind>,
-    findings: &mut Findings,
-) -> Option<BTreeSet<Statistic>> {
+fn read_publish(value: &Value<'_>, method: Option<MethodKind>, findings: &mut Findings) -> Option<BTreeSet<Statistic>> {
     let words = Statistic::ALL.map(|statistic| (statistic.as_str(), statistic));
     let threshold = method == Some(MethodKind::Threshold);
     let mut publish = BTreeSet::from([Statistic::Count]);
@@ -397,11 +292,7 @@ fn read_audience(value: &Value<'_>, findings: &mut Findings) -> Option<Audience>
     }
     if value.node.text().is_some() {
         value.text(findings).inspect(|text| {
-            value.error(
-                findings,
-                format!("`{text}` is no audience"),
-                "write `city` or a list of domains",
-            );
+            value.error(findings, format!("`{text}` is no audience"), "write `city` or a list of domains");
         });
         return None;
     }
@@ -415,15 +306,8 @@ fn read_audience(value: &Value<'_>, findings: &mut Findings) -> Option<Audience>
 
 fn read_retention(value: &Value<'_>, findings: &mut Findings) -> Option<Retention> {
     let mut fields = value.fields(findings)?;
-    let raw = fields
-        .need("raw", findings, "90 days")
-        .and_then(|value| value.parsed(findings, ""));
-    let releases = fields
-        .need("releases", findings, "5 years")
-        .and_then(|value| value.parsed(findings, ""));
+    let raw = fields.need("raw", findings, "90 days").and_then(|value| value.parsed(findings, ""));
+    let releases = fields.need("releases", findings, "5 years").and_then(|value| value.parsed(findings, ""));
     fields.finish(findings);
-    Some(Retention {
-        raw: raw?,
-        releases: releases?,
-    })
+    Some(Retention { raw: raw?, releases: releases? })
 }

@@ -10,9 +10,7 @@ const TAXI: &str = include_str!("../../../../../deploy/demo/traffic/taxi.yaml");
 const WEATHER: &str = include_str!("../../../../../deploy/demo/weather/daily.yaml");
 
 pub(in crate::contract) fn contract(text: &str) -> Contract {
-    Contract::parse(text, "x.yaml")
-        .unwrap_or_else(|findings| panic!("{findings:#?}"))
-        .0
+    Contract::parse(text, "x.yaml").unwrap_or_else(|findings| panic!("{findings:#?}")).0
 }
 
 /// The findings of a contract after replacing the one place where `from` stands.
@@ -33,41 +31,24 @@ fn the_taxi_contract_is_short_and_says_all() {
     assert!(TAXI.lines().count() < 30);
     let taxi = contract(TAXI);
     assert_eq!(taxi.product.to_string(), "traffic.taxi");
-    assert_eq!(
-        (taxi.status, taxi.grain, taxi.time_column.as_str()),
-        (Status::Active, Grain::Day, "time")
-    );
+    assert_eq!((taxi.status, taxi.grain, taxi.time_column.as_str()), (Status::Active, Grain::Day, "time"));
     assert_eq!(taxi.dimensions.len(), 1);
-    let [speed] = taxi.measures.as_slice() else {
-        panic!()
-    };
-    assert_eq!(
-        (speed.unit.as_str(), speed.decimals, speed.min, speed.max),
-        ("mi/h", 2, Some(100), Some(8000))
-    );
+    let [speed] = taxi.measures.as_slice() else { panic!() };
+    assert_eq!((speed.unit.as_str(), speed.decimals, speed.min, speed.max), ("mi/h", 2, Some(100), Some(8000)));
     let moments = [Statistic::Count, Statistic::Sum, Statistic::SumSquares];
     assert_eq!(speed.publish, moments.into());
     assert!(matches!(taxi.method, Method::Threshold { k: 10, .. }));
-    assert_eq!(
-        taxi.coverage.end.unwrap().to_string(),
-        "2021-01-01 00:00:00"
-    );
+    assert_eq!(taxi.coverage.end.unwrap().to_string(), "2021-01-01 00:00:00");
     assert_eq!(taxi.coverage.empty, EmptyWindows::Missing);
     let dataset = taxi.dataset.unwrap();
     assert_eq!(dataset.name.as_str(), "taxi");
     assert_eq!(dataset.columns.len(), 4);
     assert_eq!(dataset.column("trip_distance").unwrap().max, Some(100.0));
-    assert_eq!(
-        dataset.lookups[0].unknown,
-        UnknownCode::Value("Unknown".to_owned())
-    );
+    assert_eq!(dataset.lookups[0].unknown, UnknownCode::Value("Unknown".to_owned()));
     assert_eq!(dataset.lookups[0].value, "borough");
     assert_eq!(dataset.derived[0].name, "seconds");
     assert_eq!(dataset.derived[1].sql, "trip_distance / seconds * 3600");
-    assert_eq!(
-        (dataset.contributor, dataset.time.resolution),
-        (Contributor::Row, Span::ZERO)
-    );
+    assert_eq!((dataset.contributor, dataset.time.resolution), (Contributor::Row, Span::ZERO));
 }
 
 #[test]
@@ -75,34 +56,20 @@ fn every_contract_in_deploy_is_valid_without_a_warning() {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")];
     let mut seen = Vec::new();
     while let Some(folder) = folders.pop() {
-        for path in std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-        {
-            let text = if path.is_dir() {
-                String::new()
-            } else {
-                std::fs::read_to_string(&path).unwrap_or_default()
-            };
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let text = if path.is_dir() { String::new() } else { std::fs::read_to_string(&path).unwrap_or_default() };
             if path.is_dir() {
                 folders.push(path);
             } else if text.contains("kind: DataContract") {
                 let parsed = Contract::parse(&text, &path.display().to_string());
-                let (contract, warnings) =
-                    parsed.unwrap_or_else(|findings| panic!("{findings:#?}"));
+                let (contract, warnings) = parsed.unwrap_or_else(|findings| panic!("{findings:#?}"));
                 assert_eq!(warnings, []);
                 assert_at_peer(&contract);
                 seen.push(contract.product.to_string());
             }
         }
     }
-    for product in [
-        "traffic.taxi",
-        "transit.ridership",
-        "health.emergency",
-        "health.admissions",
-        "weather.daily",
-    ] {
+    for product in ["traffic.taxi", "transit.ridership", "health.emergency", "health.admissions", "weather.daily"] {
         assert!(seen.iter().any(|seen| seen == product), "{seen:?}");
     }
 }
@@ -110,13 +77,7 @@ fn every_contract_in_deploy_is_valid_without_a_warning() {
 /// A peer reads the same contract from the public document, without the dataset.
 pub(in crate::contract) fn assert_at_peer(contract: &Contract) {
     let peer = Contract::from_public(contract.public_document()).unwrap();
-    assert_eq!(
-        peer,
-        Contract {
-            dataset: None,
-            ..contract.clone()
-        }
-    );
+    assert_eq!(peer, Contract { dataset: None, ..contract.clone() });
     assert_eq!(peer.hash(), Hash32::of(&[contract.public_document()]));
 }
 
@@ -161,10 +122,7 @@ fn every_finding_comes_at_once_in_the_order_of_the_file() {
         .replace("America/New_York", "New_York")
         .replace("type: number", "type: nmber");
     let findings = Contract::parse(&text, "taxi.yaml").unwrap_err();
-    let lines: Vec<(u32, &str)> = findings
-        .iter()
-        .map(|finding| (finding.line, finding.key.as_str()))
-        .collect();
+    let lines: Vec<(u32, &str)> = findings.iter().map(|finding| (finding.line, finding.key.as_str())).collect();
     assert_eq!(
         lines,
         [
@@ -214,51 +172,32 @@ fn a_threshold_hides_among_ten_and_publishes_no_extremes() {
         refused(
             "min: 1, max: 80",
             &format!("min: 1, max: 80, publish: [sum, {word}]"),
-            &format!(
-                "taxi.yaml:17: civicmesh.terms.measures.speed.publish: {why}; leave `{word}` out"
-            ),
+            &format!("taxi.yaml:17: civicmesh.terms.measures.speed.publish: {why}; leave `{word}` out"),
         );
     }
     let range = "taxi.yaml:17: civicmesh.terms.measures.speed: a measure of a threshold product needs a valid range, so that no single value shows in a sum; write `min` and `max`";
     refused(", min: 1, max: 80", "", range);
     refused(", max: 80", "", range);
     let contributor = "civicmesh.dataset.contributor: a threshold counts contributors, and the dataset has none; write `contributor: row`, {column: NAME} or {count: NAME}";
-    refused(
-        "contributor: row",
-        "contributor: none",
-        &format!("taxi.yaml:29: {contributor}"),
-    );
+    refused("contributor: row", "contributor: none", &format!("taxi.yaml:29: {contributor}"));
 }
 
 #[test]
 fn open_needs_a_reason_an_approver_and_no_contributor() {
     let weather = contract(WEATHER);
     assert!(matches!(&weather.method, Method::Open { reason, .. } if reason.contains("no person")));
-    assert!(
-        weather
-            .measures
-            .iter()
-            .all(|measure| measure.publish == Statistic::ALL.into())
-    );
+    assert!(weather.measures.iter().all(|measure| measure.publish == Statistic::ALL.into()));
     assert!(weather.measures[0].gauge);
     let reason = "reason: A public weather station concerns no person, ";
     assert_eq!(
         findings_of(WEATHER, reason, ""),
-        [
-            "taxi.yaml:27: civicmesh.terms.disclosure.reason: is missing; write `reason: why no person can be concerned`"
-        ]
+        ["taxi.yaml:27: civicmesh.terms.disclosure.reason: is missing; write `reason: why no person can be concerned`"]
     );
     assert_eq!(
         findings_of(WEATHER, ", approver: Station manager", ""),
-        [
-            "taxi.yaml:27: civicmesh.terms.disclosure.approver: is missing; write `approver: who decided so`"
-        ]
+        ["taxi.yaml:27: civicmesh.terms.disclosure.approver: is missing; write `approver: who decided so`"]
     );
-    let findings = findings_of(
-        WEATHER,
-        "    key: [day]",
-        "    key: [day]\n    contributor: row",
-    );
+    let findings = findings_of(WEATHER, "    key: [day]", "    key: [day]\n    contributor: row");
     assert_eq!(
         findings,
         [
@@ -397,63 +336,32 @@ fn time_formats_say_how_long_a_written_time_lasts() {
         ("%Y-%m-%dT%H:%M:%S%.f%:z", Span::ZERO),
         ("%s", Span::ZERO),
     ] {
-        let text = TAXI.replace(
-            "zone: America",
-            &format!("format: \"{format}\", zone: America"),
-        );
+        let text = TAXI.replace("zone: America", &format!("format: \"{format}\", zone: America"));
         let dataset = contract(&text).dataset.unwrap();
         assert_eq!(dataset.time.resolution, resolution, "{format}");
-        assert_eq!(
-            dataset
-                .column("dropoff_datetime")
-                .unwrap()
-                .format
-                .as_deref(),
-            Some(format)
-        );
+        assert_eq!(dataset.column("dropoff_datetime").unwrap().format.as_deref(), Some(format));
     }
     let text = TAXI.replace("zone: America", "resolution: 1 hour, zone: America");
-    assert_eq!(
-        contract(&text).dataset.unwrap().time.resolution,
-        Span::seconds(3600)
-    );
+    assert_eq!(contract(&text).dataset.unwrap().time.resolution, Span::seconds(3600));
 }
 
 #[test]
 fn files_without_a_header_are_read_by_position() {
     let text = TAXI
-        .replace(
-            "    columns:",
-            "    format: {header: false, delimiter: tab}\n    columns:",
-        )
-        .replace(
-            "pickup_datetime: timestamp",
-            "pickup_datetime: {type: timestamp, at: 2}",
-        )
-        .replace(
-            "dropoff_datetime: timestamp",
-            "dropoff_datetime: {type: timestamp, at: 3}",
-        )
+        .replace("    columns:", "    format: {header: false, delimiter: tab}\n    columns:")
+        .replace("pickup_datetime: timestamp", "pickup_datetime: {type: timestamp, at: 2}")
+        .replace("dropoff_datetime: timestamp", "dropoff_datetime: {type: timestamp, at: 3}")
         .replace(
             "pickup_location_id: text",
             "pickup_location_id: {type: text, at: 8, missing: [0, \"n/a\"], required: true}",
         )
         .replace("{type: number,", "{type: number, at: 5, invalid: null,");
     let dataset = contract(&text).dataset.unwrap();
-    assert_eq!(
-        dataset.format,
-        FileFormat {
-            header: false,
-            delimiter: b'\t'
-        }
-    );
+    assert_eq!(dataset.format, FileFormat { header: false, delimiter: b'\t' });
     let zone = dataset.column("pickup_location_id").unwrap();
     assert_eq!((&zone.from, zone.required), (&ColumnRef::Position(8), true));
     assert_eq!(zone.missing, ["0", "n/a"]);
-    assert_eq!(
-        dataset.column("trip_distance").unwrap().on_invalid,
-        OnInvalid::Null
-    );
+    assert_eq!(dataset.column("trip_distance").unwrap().on_invalid, OnInvalid::Null);
     let text = text.replace("at: 8, ", "");
     let findings = Contract::parse(&text, "taxi.yaml").unwrap_err();
     assert_eq!(findings.len(), 1, "{findings:#?}");
@@ -467,15 +375,9 @@ fn what_is_no_contract_gets_one_clear_finding() {
         assert_eq!(findings.len(), 1, "{findings:#?}");
         findings[0].to_string()
     };
-    assert_eq!(
-        only(""),
-        "x.yaml:1: the file is empty; `civicmesh contract draft` writes a first contract from a file"
-    );
+    assert_eq!(only(""), "x.yaml:1: the file is empty; `civicmesh contract draft` writes a first contract from a file");
     assert!(only("a: [1").contains("this is not YAML"));
-    assert!(
-        only(&format!("a: {}{}", "[".repeat(30), "]".repeat(30)))
-            .contains("nested deeper than 24 levels")
-    );
+    assert!(only(&format!("a: {}{}", "[".repeat(30), "]".repeat(30))).contains("nested deeper than 24 levels"));
     assert!(only("a: &x 1\nb: *x").starts_with("x.yaml:2: a contract has no YAML aliases"));
     assert!(only("a: 1\n---\nb: 1").contains("a second document begins here"));
     assert!(only(&" ".repeat(CONTRACT_BYTES_MAX + 1)).contains("262145 bytes"));
@@ -506,10 +408,7 @@ fn the_public_document_is_canonical_and_keeps_the_dataset_at_home() {
     let text = std::str::from_utf8(taxi.public_document()).unwrap();
     assert!(text.starts_with(r#"{"apiVersion":"v3.1.0","customProperties":[{"property":"civicmesh.terms","value":{"audience":"city","disclosure":{"approver":"#));
     let json: serde_json::Value = serde_json::from_str(text).unwrap();
-    assert_eq!(
-        json["customProperties"][0]["value"]["measures"]["speed"]["decimals"],
-        2
-    );
+    assert_eq!(json["customProperties"][0]["value"]["measures"]["speed"]["decimals"], 2);
     let private = &json["customProperties"][1]["value"];
     assert_eq!(private.as_object().unwrap().len(), 1);
     assert_eq!(private["sha256"].as_str().unwrap().len(), 64);
@@ -518,27 +417,16 @@ fn the_public_document_is_canonical_and_keeps_the_dataset_at_home() {
     }
     // Layout and comments are no part of it; a change of the private entry is.
     let laid_out = contract(
-        &TAXI
-            .replace("schema:", "# a comment\nschema:\n")
-            .replace("id: traffic.taxi", "id: \"traffic.taxi\""),
+        &TAXI.replace("schema:", "# a comment\nschema:\n").replace("id: traffic.taxi", "id: \"traffic.taxi\""),
     );
     assert_eq!(laid_out.hash(), taxi.hash());
-    assert_ne!(
-        contract(&TAXI.replace("unknown: Unknown", "unknown: None")).hash(),
-        taxi.hash()
-    );
+    assert_ne!(contract(&TAXI.replace("unknown: Unknown", "unknown: None")).hash(), taxi.hash());
 
     let reject = |text: &str| Contract::from_public(text.as_bytes()).unwrap_err();
-    assert_eq!(
-        reject(&text.replace(":{", ": {")),
-        PublicDocumentError::NotCanonical
-    );
+    assert_eq!(reject(&text.replace(":{", ": {")), PublicDocumentError::NotCanonical);
     assert!(matches!(reject(TAXI), PublicDocumentError::Invalid(_)));
     assert!(matches!(reject("{}"), PublicDocumentError::Invalid(_)));
-    assert_eq!(
-        Contract::from_public(&[0xff]).unwrap_err(),
-        PublicDocumentError::NotText
-    );
+    assert_eq!(Contract::from_public(&[0xff]).unwrap_err(), PublicDocumentError::NotText);
 }
 
 #[test]
@@ -567,18 +455,14 @@ fn a_contract_that_would_change_the_meaning_of_released_windows_breaks() {
         breaks("{name: time,", "{name: day,").unwrap(),
         "the time column changed from time to day; this needs a new product"
     );
-    let open = TAXI
-        .replace("threshold, k: 10", "open, reason: none is concerned")
-        .replace("    contributor: row\n", "");
+    let open =
+        TAXI.replace("threshold, k: 10", "open, reason: none is concerned").replace("    contributor: row\n", "");
     assert_eq!(
         contract(&open).breaks(&taxi).unwrap(),
         "the method changed from threshold to open; this needs a new product"
     );
     assert_eq!(taxi.breaks(&contract(&open)), None);
-    let wider = TAXI.replace(
-        "- {name: speed",
-        "- {name: pickup_location_id, logicalType: string}\n  - {name: speed",
-    );
+    let wider = TAXI.replace("- {name: speed", "- {name: pickup_location_id, logicalType: string}\n  - {name: speed");
     assert_eq!(
         contract(&wider).breaks(&taxi).unwrap(),
         "the dimensions changed from [borough] to [borough, pickup_location_id]; this needs a new product"

@@ -11,18 +11,12 @@ use crate::time::Span;
 /// Reads where a row's event time stands and how it is written.
 pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<TimeSpec> {
     let mut fields = value.fields(findings)?;
-    let column = fields
-        .need("column", findings, "...")
-        .and_then(|value| value.text(findings));
+    let column = fields.need("column", findings, "...").and_then(|value| value.text(findings));
     let format = match fields.take("format") {
-        Some(value) => {
-            read_format(&value, findings).map(|(format, resolution)| (Some(format), resolution))
-        }
+        Some(value) => read_format(&value, findings).map(|(format, resolution)| (Some(format), resolution)),
         None => Some((None, Span::ZERO)),
     };
-    let zone = fields
-        .need("zone", findings, "Europe/Copenhagen")
-        .and_then(|value| value.parsed(findings, ""));
+    let zone = fields.need("zone", findings, "Europe/Copenhagen").and_then(|value| value.parsed(findings, ""));
     let mut instant = |key| match fields.take(key) {
         Some(value) => civil(&value, findings).map(Some),
         None => Some(None),
@@ -54,8 +48,7 @@ pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<TimeSpe
 pub(super) fn read_format(value: &Value<'_>, findings: &mut Findings) -> Option<(String, Span)> {
     let format = value.text(findings)?;
     let items: Vec<Item<'_>> = StrftimeItems::new(format).collect();
-    let sample = NaiveDate::from_ymd_opt(2021, 11, 25)
-        .and_then(|day| day.and_hms_micro_opt(14, 5, 9, 250_000));
+    let sample = NaiveDate::from_ymd_opt(2021, 11, 25).and_then(|day| day.and_hms_micro_opt(14, 5, 9, 250_000));
     let sample = sample.expect("a day of the calendar").and_utc();
     if !items.contains(&Item::Error) {
         let written = sample.format_with_items(items.iter()).to_string();
@@ -76,14 +69,7 @@ pub(super) fn read_format(value: &Value<'_>, findings: &mut Findings) -> Option<
 fn is_clock(item: &Item<'_>) -> bool {
     match item {
         Item::Numeric(part, _) => {
-            matches!(
-                part,
-                Numeric::Hour
-                    | Numeric::Hour12
-                    | Numeric::Minute
-                    | Numeric::Second
-                    | Numeric::Timestamp
-            )
+            matches!(part, Numeric::Hour | Numeric::Hour12 | Numeric::Minute | Numeric::Second | Numeric::Timestamp)
         }
         Item::Fixed(part) => matches!(part, Fixed::RFC2822 | Fixed::RFC3339),
         _ => false,
@@ -94,26 +80,13 @@ fn is_clock(item: &Item<'_>) -> bool {
 pub(super) fn civil(value: &Value<'_>, findings: &mut Findings) -> Option<NaiveDateTime> {
     let text = value.text(findings)?;
     let time = || {
-        let formats = [
-            "%Y-%m-%dT%H:%M:%S",
-            "%Y-%m-%dT%H:%M",
-            "%Y-%m-%d %H:%M:%S",
-            "%Y-%m-%d %H:%M",
-        ];
-        formats
-            .iter()
-            .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+        let formats = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"];
+        formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
     };
-    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d")
-        .ok()
-        .map(|date| date.and_time(NaiveTime::MIN));
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|date| date.and_time(NaiveTime::MIN));
     let civil = date.or_else(time);
     if civil.is_none() {
-        value.error(
-            findings,
-            format!("`{text}` is not a date"),
-            "write it as in 2024-03-31 or 2024-03-31T06:00",
-        );
+        value.error(findings, format!("`{text}` is not a date"), "write it as in 2024-03-31 or 2024-03-31T06:00");
     }
     civil
 }

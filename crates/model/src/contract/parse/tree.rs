@@ -55,10 +55,7 @@ impl Node {
 
     /// The value of a map's key.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries()
-            .iter()
-            .find(|entry| entry.key == key)
-            .map(|entry| &entry.value)
+        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 
     /// The text of a scalar.
@@ -77,12 +74,7 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Node> {
         findings.error(1, "", format!("the file has {} bytes", text.len()), mend);
         return None;
     }
-    let mut builder = Builder {
-        findings,
-        open: Vec::new(),
-        root: None,
-        documents: 0,
-    };
+    let mut builder = Builder { findings, open: Vec::new(), root: None, documents: 0 };
     for step in Parser::new_from_str(text) {
         match step {
             Ok((event, span)) => builder.event(event, span)?,
@@ -95,12 +87,7 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Node> {
     }
     let root = builder.root;
     if root.is_none() {
-        findings.error(
-            1,
-            "",
-            "the file is empty",
-            "`civicmesh contract draft` writes a first contract from a file",
-        );
+        findings.error(1, "", "the file is empty", "`civicmesh contract draft` writes a first contract from a file");
     }
     root
 }
@@ -111,15 +98,8 @@ fn line_of(line: usize) -> u32 {
 
 /// A collection whose end has not come yet.
 enum Open {
-    List {
-        line: u32,
-        items: Vec<Node>,
-    },
-    Map {
-        line: u32,
-        entries: Vec<Entry>,
-        key: Option<(String, u32)>,
-    },
+    List { line: u32, items: Vec<Node> },
+    Map { line: u32, entries: Vec<Entry>, key: Option<(String, u32)> },
 }
 
 struct Builder<'f> {
@@ -137,58 +117,29 @@ impl Builder<'_> {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    self.findings.error(
-                        line,
-                        "",
-                        "a second document begins here",
-                        "one file holds one contract",
-                    );
+                    self.findings.error(line, "", "a second document begins here", "one file holds one contract");
                     return None;
                 }
             }
             Event::Scalar(text, style, _, _) => {
                 let plain = style == ScalarStyle::Plain;
-                return self.place(Node {
-                    line,
-                    kind: Kind::Scalar {
-                        text: text.into_owned(),
-                        plain,
-                    },
-                });
+                return self.place(Node { line, kind: Kind::Scalar { text: text.into_owned(), plain } });
             }
             Event::SequenceStart(..) => {
-                return self.enter(Open::List {
-                    line,
-                    items: Vec::new(),
-                });
+                return self.enter(Open::List { line, items: Vec::new() });
             }
             Event::MappingStart(..) => {
-                return self.enter(Open::Map {
-                    line,
-                    entries: Vec::new(),
-                    key: None,
-                });
+                return self.enter(Open::Map { line, entries: Vec::new(), key: None });
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let node = match self.open.pop()? {
-                    Open::List { line, items } => Node {
-                        line,
-                        kind: Kind::List(items),
-                    },
-                    Open::Map { line, entries, .. } => Node {
-                        line,
-                        kind: Kind::Map(entries),
-                    },
+                    Open::List { line, items } => Node { line, kind: Kind::List(items) },
+                    Open::Map { line, entries, .. } => Node { line, kind: Kind::Map(entries) },
                 };
                 return self.place(node);
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                self.findings.error(
-                    line,
-                    "",
-                    "a contract has no YAML aliases",
-                    "write the value out",
-                );
+                self.findings.error(line, "", "a contract has no YAML aliases", "write the value out");
                 return None;
             }
             _ => {}
@@ -199,12 +150,7 @@ impl Builder<'_> {
     fn enter(&mut self, collection: Open) -> Option<()> {
         if self.open.len() == DEPTH_MAX {
             let (Open::List { line, .. } | Open::Map { line, .. }) = collection;
-            self.findings.error(
-                line,
-                "",
-                format!("nested deeper than {DEPTH_MAX} levels"),
-                "",
-            );
+            self.findings.error(line, "", format!("nested deeper than {DEPTH_MAX} levels"), "");
             return None;
         }
         self.open.push(collection);
@@ -216,24 +162,11 @@ impl Builder<'_> {
             None => self.root = Some(node),
             Some(Open::List { items, .. }) => items.push(node),
             Some(Open::Map { entries, key, .. }) => match key.take() {
-                Some((name, line)) => add(
-                    entries,
-                    Entry {
-                        key: name,
-                        line,
-                        value: node,
-                    },
-                    self.findings,
-                ),
+                Some((name, line)) => add(entries, Entry { key: name, line, value: node }, self.findings),
                 None => match node.kind {
                     Kind::Scalar { text, .. } => *key = Some((text, node.line)),
                     _ => {
-                        self.findings.error(
-                            node.line,
-                            "",
-                            "a key is a word, not a list or a map",
-                            "",
-                        );
+                        self.findings.error(node.line, "", "a key is a word, not a list or a map", "");
                         return None;
                     }
                 },
