@@ -30,9 +30,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            cells_max: CELLS_MAX,
-        }
+        Self { cells_max: CELLS_MAX }
     }
 }
 
@@ -50,11 +48,7 @@ pub struct Accumulator {
 
 impl Accumulator {
     /// An accumulator over `windows`, which must be sorted and disjoint; rows outside them are passed over.
-    pub fn new(
-        contract: &Contract,
-        windows: Vec<Window>,
-        limits: Limits,
-    ) -> Result<Self, DisclosureError> {
+    pub fn new(contract: &Contract, windows: Vec<Window>, limits: Limits) -> Result<Self, DisclosureError> {
         for pair in windows.windows(2) {
             if pair[1].start < pair[0].end {
                 return Err(DisclosureError::WindowsNotSorted { window: pair[1] });
@@ -64,14 +58,8 @@ impl Accumulator {
             product: contract.product.clone(),
             contract: contract.hash(),
             counting: Counting::of(contract)?,
-            limits: Limits {
-                cells_max: limits.cells_max.min(CELLS_MAX),
-            },
-            dimensions: contract
-                .dimensions
-                .iter()
-                .map(|dimension| Interned::new(&dimension.name))
-                .collect(),
+            limits: Limits { cells_max: limits.cells_max.min(CELLS_MAX) },
+            dimensions: contract.dimensions.iter().map(|dimension| Interned::new(&dimension.name)).collect(),
             measures: contract.measures.clone(),
             windows: windows.into_iter().map(WindowCells::new).collect(),
         })
@@ -85,17 +73,9 @@ impl Accumulator {
     ) -> Result<(), DisclosureError> {
         let rows = observations.rows();
         if let Some(marks) = superseded.filter(|marks| marks.len() != rows) {
-            return Err(DisclosureError::MarksMismatch {
-                marks: marks.len(),
-                rows,
-            });
+            return Err(DisclosureError::MarksMismatch { marks: marks.len(), rows });
         }
-        let mut columns = Columns::of(
-            observations,
-            &self.dimensions,
-            &self.measures,
-            self.counting,
-        )?;
+        let mut columns = Columns::of(observations, &self.dimensions, &self.measures, self.counting)?;
         let mut coordinate = vec![0_u32; self.dimensions.len()];
         let mut near = 0;
         for row in 0..rows {
@@ -110,9 +90,7 @@ impl Accumulator {
                 *id = columns.dimension(index, row, &mut self.dimensions[index]);
             }
             let window = &mut self.windows[place];
-            let Some(cell) =
-                window.cell(&coordinate, self.measures.len(), self.counting, self.limits)
-            else {
+            let Some(cell) = window.cell(&coordinate, self.measures.len(), self.counting, self.limits) else {
                 continue;
             };
             if !cell.observe(&columns, row) {
@@ -124,25 +102,13 @@ impl Accumulator {
 
     /// Adds what another accumulator of the same contract, windows and limits has counted over other rows.
     pub fn merge(&mut self, other: Self) -> Result<(), DisclosureError> {
-        let same_windows = self
-            .windows
-            .iter()
-            .map(|cells| cells.window)
-            .eq(other.windows.iter().map(|c| c.window));
+        let same_windows = self.windows.iter().map(|cells| cells.window).eq(other.windows.iter().map(|c| c.window));
         if self.contract != other.contract || self.limits != other.limits || !same_windows {
-            return Err(DisclosureError::ContractMismatch {
-                product: self.product.clone(),
-            });
+            return Err(DisclosureError::ContractMismatch { product: self.product.clone() });
         }
         let mut renumbered = Vec::with_capacity(self.dimensions.len());
         for (mine, theirs) in self.dimensions.iter_mut().zip(other.dimensions) {
-            renumbered.push(
-                theirs
-                    .texts
-                    .iter()
-                    .map(|text| mine.id(text))
-                    .collect::<Vec<u32>>(),
-            );
+            renumbered.push(theirs.texts.iter().map(|text| mine.id(text)).collect::<Vec<u32>>());
         }
         for (mine, theirs) in self.windows.iter_mut().zip(other.windows) {
             mine.overflowed |= theirs.overflowed;
@@ -150,17 +116,10 @@ impl Accumulator {
                 mine.crowd();
                 continue;
             }
-            let WindowCells {
-                slots, mut cells, ..
-            } = theirs;
+            let WindowCells { slots, mut cells, .. } = theirs;
             for (ids, slot) in slots {
-                let ids: Vec<u32> = ids
-                    .iter()
-                    .zip(&renumbered)
-                    .map(|(id, map)| map[*id as usize])
-                    .collect();
-                let Some(cell) = mine.cell(&ids, self.measures.len(), self.counting, self.limits)
-                else {
+                let ids: Vec<u32> = ids.iter().zip(&renumbered).map(|(id, map)| map[*id as usize]).collect();
+                let Some(cell) = mine.cell(&ids, self.measures.len(), self.counting, self.limits) else {
                     break;
                 };
                 if !cell.merge(std::mem::take(&mut cells[slot as usize])) {
@@ -173,17 +132,8 @@ impl Accumulator {
 
     /// One rollup a window, in the windows' order, also for windows without a row.
     pub fn finish(self) -> Vec<Rollup> {
-        let Self {
-            contract,
-            dimensions,
-            windows,
-            ..
-        } = self;
-        let rollup = |cells: WindowCells| Rollup {
-            window: cells.window,
-            contract,
-            content: cells.finish(&dimensions),
-        };
+        let Self { contract, dimensions, windows, .. } = self;
+        let rollup = |cells: WindowCells| Rollup { window: cells.window, contract, content: cells.finish(&dimensions) };
         windows.into_iter().map(rollup).collect()
     }
 
@@ -193,23 +143,13 @@ impl Accumulator {
             let window = self.windows.get(place)?.window;
             (window.start <= time && time < window.end).then_some(place)
         };
-        holds(near).or_else(|| {
-            holds(
-                self.windows
-                    .partition_point(|cells| cells.window.end <= time),
-            )
-        })
+        holds(near).or_else(|| holds(self.windows.partition_point(|cells| cells.window.end <= time)))
     }
 }
 
 impl fmt::Debug for Accumulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Accumulator({}, {} windows, redacted)",
-            self.product,
-            self.windows.len()
-        )
+        write!(f, "Accumulator({}, {} windows, redacted)", self.product, self.windows.len())
     }
 }
 
@@ -222,11 +162,7 @@ pub(crate) struct Interned {
 
 impl Interned {
     fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            ids: HashMap::new(),
-            texts: Vec::new(),
-        }
+        Self { name: name.to_owned(), ids: HashMap::new(), texts: Vec::new() }
     }
 
     /// The number of this text.
@@ -234,8 +170,7 @@ impl Interned {
         if let Some(id) = self.ids.get(text) {
             return *id;
         }
-        let id = u32::try_from(self.texts.len())
-            .expect("fewer texts than rows in memory, and those are under 2^32");
+        let id = u32::try_from(self.texts.len()).expect("fewer texts than rows in memory, and those are under 2^32");
         self.ids.insert(text.to_owned(), id);
         self.texts.push(text.to_owned());
         id
@@ -255,23 +190,11 @@ struct WindowCells {
 
 impl WindowCells {
     fn new(window: Window) -> Self {
-        Self {
-            window,
-            slots: HashMap::new(),
-            cells: Vec::new(),
-            overflowed: false,
-            crowded: false,
-        }
+        Self { window, slots: HashMap::new(), cells: Vec::new(), overflowed: false, crowded: false }
     }
 
     /// The cell of this coordinate, made if need be; `None` once the window holds too many.
-    fn cell(
-        &mut self,
-        ids: &[u32],
-        measures: usize,
-        counting: Counting,
-        limits: Limits,
-    ) -> Option<&mut Cell> {
+    fn cell(&mut self, ids: &[u32], measures: usize, counting: Counting, limits: Limits) -> Option<&mut Cell> {
         if self.crowded {
             return None;
         }
@@ -283,10 +206,7 @@ impl WindowCells {
             }
             None => {
                 let slot = self.cells.len();
-                self.slots.insert(
-                    ids.into(),
-                    u32::try_from(slot).expect("a window's cells are under 2^32"),
-                );
+                self.slots.insert(ids.into(), u32::try_from(slot).expect("a window's cells are under 2^32"));
                 self.cells.push(Cell::new(measures, counting));
                 slot
             }
@@ -315,11 +235,7 @@ impl WindowCells {
                 coordinate: ids.iter().zip(dimensions).map(text).collect(),
                 observations: cell.observations,
                 contributors: cell.contributors.number(),
-                measures: cell
-                    .measures
-                    .into_iter()
-                    .map(|(state, tally)| (state, tally.number()))
-                    .collect(),
+                measures: cell.measures.into_iter().map(|(state, tally)| (state, tally.number())).collect(),
             });
         }
         rollups.sort_unstable_by(|a, b| a.coordinate.cmp(&b.coordinate));
@@ -365,9 +281,7 @@ impl Cell {
         let mut fits = true;
         self.observations += other.observations;
         self.contributors.merge(other.contributors);
-        for ((state, tally), (their_state, their_tally)) in
-            self.measures.iter_mut().zip(other.measures)
-        {
+        for ((state, tally), (their_state, their_tally)) in self.measures.iter_mut().zip(other.measures) {
             fits &= state.merge(&their_state).is_ok();
             tally.merge(their_tally);
         }
@@ -378,11 +292,7 @@ impl Cell {
 /// What `mem::take` leaves behind.
 impl Default for Cell {
     fn default() -> Self {
-        Self {
-            observations: 0,
-            contributors: Tally::Number(0),
-            measures: Vec::new(),
-        }
+        Self { observations: 0, contributors: Tally::Number(0), measures: Vec::new() }
     }
 }
 

@@ -41,35 +41,22 @@ impl<'a> Columns<'a> {
         measures: &[Measure],
         counting: Counting,
     ) -> Result<Self, DisclosureError> {
-        let missing = |column: &str| DisclosureError::MissingColumn {
-            column: column.to_owned(),
-        };
+        let missing = |column: &str| DisclosureError::MissingColumn { column: column.to_owned() };
         let dimension = |name: &str| {
             let column = observations.dimension(name)?;
             let texts = column.values().as_string_opt()?;
-            Some(Dimension {
-                keys: column.keys().values(),
-                texts,
-                ids: vec![UNNUMBERED; texts.len()],
-            })
+            Some(Dimension { keys: column.keys().values(), texts, ids: vec![UNNUMBERED; texts.len()] })
         };
         let measure = |wanted: &Measure| {
             let written = observations.decimals(&wanted.name)?;
-            observations
-                .measure(&wanted.name)
-                .filter(|_| written == wanted.decimals)
+            observations.measure(&wanted.name).filter(|_| written == wanted.decimals)
         };
         let who = match counting {
             Counting::Nobody | Counting::Rows => Who::Rows,
-            Counting::Counts => Who::Counts(
-                observations
-                    .counts()
-                    .ok_or_else(|| missing("contributors"))?,
-            ),
+            Counting::Counts => Who::Counts(observations.counts().ok_or_else(|| missing("contributors"))?),
             Counting::Identities(_) => {
                 let identities = observations.contributor();
-                let identities = identities
-                    .filter(|column| column.value_length() == size_of::<Identity>() as i32);
+                let identities = identities.filter(|column| column.value_length() == size_of::<Identity>() as i32);
                 Who::Identities(identities.ok_or_else(|| missing("contributor"))?)
             }
         };
@@ -112,14 +99,9 @@ impl<'a> Columns<'a> {
     pub(crate) fn contribution(&self, row: usize) -> Contribution {
         match &self.who {
             Who::Rows => Contribution::Number(1),
-            Who::Counts(counts) => {
-                Contribution::Number(u64::try_from(counts.value(row)).unwrap_or(0))
-            }
+            Who::Counts(counts) => Contribution::Number(u64::try_from(counts.value(row)).unwrap_or(0)),
             Who::Identities(identities) => {
-                let identity = identities
-                    .value(row)
-                    .try_into()
-                    .expect("`of` checked the length");
+                let identity = identities.value(row).try_into().expect("`of` checked the length");
                 Contribution::Identity(identity)
             }
         }

@@ -26,9 +26,8 @@ use civicmesh_model::contract::{Contract, EmptyWindows, Method, Statistic, Statu
 use civicmesh_model::grain::Window;
 use civicmesh_model::number::{COUNT_MAX, MeasureState};
 use civicmesh_model::release::{
-    CELLS_MAX, COORDINATE_BYTES_MAX, COORDINATES_BYTES_MAX, Cell, EmptyRun, Entry, MethodTag,
-    RefusalReason, RefusedWindow, Release, ReleaseCoverage, STATES_MAX, ShareBand, Suppressed,
-    SuppressionReason,
+    CELLS_MAX, COORDINATE_BYTES_MAX, COORDINATES_BYTES_MAX, Cell, EmptyRun, Entry, MethodTag, RefusalReason,
+    RefusedWindow, Release, ReleaseCoverage, STATES_MAX, ShareBand, Suppressed, SuppressionReason,
 };
 use civicmesh_model::time::{UtcMicros, Zone};
 
@@ -85,31 +84,17 @@ impl Terms<'_> {
             return Err(DisclosureError::NotActive { product: product() });
         }
         if self.revision > 0 && matches!(self.contract.method, Method::Threshold { .. }) {
-            return Err(DisclosureError::RevisionOfThreshold {
-                product: product(),
-                revision: self.revision,
-            });
+            return Err(DisclosureError::RevisionOfThreshold { product: product(), revision: self.revision });
         }
-        let closed_through = self
-            .contract
-            .calendar(self.zone)
-            .align_down(self.closed_through);
+        let closed_through = self.contract.calendar(self.zone).align_down(self.closed_through);
         if closed_through < end {
-            return Err(DisclosureError::NotClosed {
-                end,
-                closed_through,
-            });
+            return Err(DisclosureError::NotClosed { end, closed_through });
         }
         Ok(closed_through)
     }
 
     fn salt(&self, window: Window) -> [u8; 32] {
-        self.salt_key.salt(
-            &self.contract.product,
-            window.start,
-            window.end,
-            self.revision,
-        )
+        self.salt_key.salt(&self.contract.product, window.start, window.end, self.revision)
     }
 }
 
@@ -117,15 +102,9 @@ impl Terms<'_> {
 /// or a run of one empty window where nothing was observed. A window that lost all its rows after it was released
 /// leaves as a revision without cells.
 pub fn disclose(rollup: Rollup, terms: &Terms<'_>) -> Result<Disclosed, DisclosureError> {
-    let Rollup {
-        window,
-        contract,
-        content,
-    } = rollup;
+    let Rollup { window, contract, content } = rollup;
     if contract != terms.contract.hash() {
-        return Err(DisclosureError::ContractMismatch {
-            product: terms.contract.product.clone(),
-        });
+        return Err(DisclosureError::ContractMismatch { product: terms.contract.product.clone() });
     }
     let closed_through = terms.closed_through(window.end)?;
     let published = match content {
@@ -136,15 +115,7 @@ pub fn disclose(rollup: Rollup, terms: &Terms<'_>) -> Result<Disclosed, Disclosu
         Err(reason) => Preview::refused(reason),
     };
     disclosed(match published.refusal {
-        Some(reason) => Entry::Refusal(RefusedWindow {
-            product: terms.contract.product.clone(),
-            window,
-            revision: terms.revision,
-            contract,
-            closed_through,
-            reason,
-            salt: terms.salt(window),
-        }),
+        Some(reason) => Entry::Refusal(refused(window, reason, closed_through, terms)),
         None => Entry::Release(Release {
             product: terms.contract.product.clone(),
             window,
@@ -152,28 +123,10 @@ pub fn disclose(rollup: Rollup, terms: &Terms<'_>) -> Result<Disclosed, Disclosu
             contract,
             method: method_tag(&terms.contract.method),
             closed_through,
-            dimensions: terms
-                .contract
-                .dimensions
-                .iter()
-                .map(|dimension| dimension.name.clone())
-                .collect(),
-            measures: terms
-                .contract
-                .measures
-                .iter()
-                .map(|measure| measure.name.clone())
-                .collect(),
-            decimals: terms
-                .contract
-                .measures
-                .iter()
-                .map(|measure| measure.decimals)
-                .collect(),
-            coverage: ReleaseCoverage {
-                observations: published.observations,
-                sources: terms.sources,
-            },
+            dimensions: terms.contract.dimensions.iter().map(|dimension| dimension.name.clone()).collect(),
+            measures: terms.contract.measures.iter().map(|measure| measure.name.clone()).collect(),
+            decimals: terms.contract.measures.iter().map(|measure| measure.decimals).collect(),
+            coverage: ReleaseCoverage { observations: published.observations, sources: terms.sources },
             cells: published.cells,
             suppressed: published.suppressed,
             suppressed_share: published.share,
@@ -183,11 +136,7 @@ pub fn disclose(rollup: Rollup, terms: &Terms<'_>) -> Result<Disclosed, Disclosu
 }
 
 /// A run of windows, `start` to `end`, in which nothing was observed. Both must be window edges.
-pub fn empty(
-    start: UtcMicros,
-    end: UtcMicros,
-    terms: &Terms<'_>,
-) -> Result<Disclosed, DisclosureError> {
+pub fn empty(start: UtcMicros, end: UtcMicros, terms: &Terms<'_>) -> Result<Disclosed, DisclosureError> {
     let closed_through = terms.closed_through(end)?;
     let calendar = terms.contract.calendar(terms.zone);
     if start >= end || !calendar.is_edge(start) || !calendar.is_edge(end) {
@@ -203,6 +152,24 @@ pub fn empty(
         zero: terms.contract.coverage.empty == EmptyWindows::Zero,
         salt: terms.salt(Window { start, end }),
     }))
+}
+
+/// A window whose raw observations were gone before it was closed: nobody can tell any more what it held.
+pub fn expired(window: Window, terms: &Terms<'_>) -> Result<Disclosed, DisclosureError> {
+    let closed_through = terms.closed_through(window.end)?;
+    disclosed(Entry::Refusal(refused(window, RefusalReason::Expired, closed_through, terms)))
+}
+
+fn refused(window: Window, reason: RefusalReason, closed_through: UtcMicros, terms: &Terms<'_>) -> RefusedWindow {
+    RefusedWindow {
+        product: terms.contract.product.clone(),
+        window,
+        revision: terms.revision,
+        contract: terms.contract.hash(),
+        closed_through,
+        reason,
+        salt: terms.salt(window),
+    }
 }
 
 /// The only place where a [`Disclosed`] is made. What no log may hold does not leave, whatever let it come this far.
@@ -239,21 +206,14 @@ impl Preview {
 
 impl fmt::Debug for Preview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Preview({} cells, {} suppressed, redacted)",
-            self.cells.len(),
-            self.suppressed.len()
-        )
+        write!(f, "Preview({} cells, {} suppressed, redacted)", self.cells.len(), self.suppressed.len())
     }
 }
 
 /// What [`disclose`] would publish of this rollup. It makes no entry, so it works for a draft too.
 pub fn preview(rollup: &Rollup, contract: &Contract) -> Result<Preview, DisclosureError> {
     if rollup.contract != contract.hash() {
-        return Err(DisclosureError::ContractMismatch {
-            product: contract.product.clone(),
-        });
+        return Err(DisclosureError::ContractMismatch { product: contract.product.clone() });
     }
     Ok(match &rollup.content {
         Ok(cells) => publish(cells, contract),
@@ -282,41 +242,26 @@ fn publish(rollups: &[CellRollup], contract: &Contract) -> Preview {
         } else {
             observations_suppressed += rollup.observations;
             let coordinate = rollup.coordinate.clone();
-            suppressed.push(Suppressed {
-                coordinate,
-                reason: SuppressionReason::BelowThreshold,
-            });
+            suppressed.push(Suppressed { coordinate, reason: SuppressionReason::BelowThreshold });
         }
     }
     let share = match contract.method {
         Method::Open { .. } => ShareBand::None,
         Method::Threshold { k, .. } => share_band(observations_suppressed, observations, k),
     };
-    Preview {
-        cells,
-        suppressed,
-        share,
-        observations,
-        refusal: None,
-    }
+    Preview { cells, suppressed, share, observations, refusal: None }
 }
 
 /// The bound of a release that these cells exceed, were all of them published.
 fn exceeded(rollups: &[CellRollup], measures: usize) -> Option<RefusalReason> {
-    let observations = rollups
-        .iter()
-        .map(|rollup| u128::from(rollup.observations))
-        .sum::<u128>();
+    let observations = rollups.iter().map(|rollup| u128::from(rollup.observations)).sum::<u128>();
     let values = || rollups.iter().flat_map(|rollup| &rollup.coordinate);
     if rollups.len() > CELLS_MAX || rollups.len() * measures > STATES_MAX {
         Some(RefusalReason::TooManyCells)
     } else if observations > u128::from(COUNT_MAX) {
         Some(RefusalReason::Overflow)
     } else if values().any(|value| value.len() > COORDINATE_BYTES_MAX)
-        || values()
-            .map(|value| value.len() + COORDINATE_LENGTH_BYTES_MAX)
-            .sum::<usize>()
-            > COORDINATES_BYTES_MAX
+        || values().map(|value| value.len() + COORDINATE_LENGTH_BYTES_MAX).sum::<usize>() > COORDINATES_BYTES_MAX
     {
         Some(RefusalReason::TooLong)
     } else {
@@ -329,8 +274,7 @@ fn leaves(rollup: &CellRollup, method: &Method) -> bool {
     match method {
         Method::Open { .. } => true,
         Method::Threshold { k, .. } => {
-            let enough =
-                |(state, contributors): &(MeasureState, u64)| state.count == 0 || contributors >= k;
+            let enough = |(state, contributors): &(MeasureState, u64)| state.count == 0 || contributors >= k;
             rollup.contributors >= *k && rollup.measures.iter().all(enough)
         }
     }
@@ -338,34 +282,14 @@ fn leaves(rollup: &CellRollup, method: &Method) -> bool {
 
 fn published_cell(rollup: &CellRollup, contract: &Contract) -> Cell {
     let open = matches!(contract.method, Method::Open { .. });
-    let measures = contract
-        .measures
-        .iter()
-        .zip(&rollup.measures)
-        .map(|(measure, (state, _))| MeasureState {
-            count: state.count,
-            sum: if measure.publishes(Statistic::Sum) {
-                state.sum
-            } else {
-                0
-            },
-            sum_squares: if measure.publishes(Statistic::SumSquares) {
-                state.sum_squares
-            } else {
-                0
-            },
-            min: state
-                .min
-                .filter(|_| open && measure.publishes(Statistic::Min)),
-            max: state
-                .max
-                .filter(|_| open && measure.publishes(Statistic::Max)),
-        });
-    Cell {
-        coordinate: rollup.coordinate.clone(),
-        observations: rollup.observations,
-        measures: measures.collect(),
-    }
+    let measures = contract.measures.iter().zip(&rollup.measures).map(|(measure, (state, _))| MeasureState {
+        count: state.count,
+        sum: if measure.publishes(Statistic::Sum) { state.sum } else { 0 },
+        sum_squares: if measure.publishes(Statistic::SumSquares) { state.sum_squares } else { 0 },
+        min: state.min.filter(|_| open && measure.publishes(Statistic::Min)),
+        max: state.max.filter(|_| open && measure.publishes(Statistic::Max)),
+    });
+    Cell { coordinate: rollup.coordinate.clone(), observations: rollup.observations, measures: measures.collect() }
 }
 
 /// The band of the suppressed share, of the suppressed observations rounded up to a multiple of `k`.

@@ -40,10 +40,6 @@ impl Rollup {
 
 impl fmt::Debug for Rollup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Rollup({} to {}, redacted)",
-            self.window.start, self.window.end
-        )
+        write!(f, "Rollup({} to {}, redacted)", self.window.start, self.window.end)
     }
 }

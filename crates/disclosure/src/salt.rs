@@ -20,15 +20,8 @@ impl SaltKey {
     }
 
     /// HMAC-SHA256 over product, window and revision: the same entry has the same salt, however often it is made.
-    pub(crate) fn salt(
-        &self,
-        product: &ProductId,
-        start: UtcMicros,
-        end: UtcMicros,
-        revision: u32,
-    ) -> [u8; 32] {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+    pub(crate) fn salt(&self, product: &ProductId, start: UtcMicros, end: UtcMicros, revision: u32) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
         mac.update(LABEL);
         // A product's name holds no zero byte, so the parts cannot run into each other.
         mac.update(product.to_string().as_bytes());
@@ -58,12 +51,7 @@ mod tests {
         assert_eq!(salt, key.salt(&product, UtcMicros(0), UtcMicros(60), 0));
         let others = [
             SaltKey::new([8; 32]).salt(&product, UtcMicros(0), UtcMicros(60), 0),
-            key.salt(
-                &"traffic.taxis".parse().expect("a product"),
-                UtcMicros(0),
-                UtcMicros(60),
-                0,
-            ),
+            key.salt(&"traffic.taxis".parse().expect("a product"), UtcMicros(0), UtcMicros(60), 0),
             key.salt(&product, UtcMicros(60), UtcMicros(60), 0),
             key.salt(&product, UtcMicros(0), UtcMicros(120), 0),
             key.salt(&product, UtcMicros(0), UtcMicros(60), 1),

@@ -29,21 +29,15 @@ impl Counting {
     pub(crate) fn of(contract: &Contract) -> Result<Self, DisclosureError> {
         let product = &contract.product;
         let dataset = contract.dataset.as_ref();
-        let dataset = dataset.ok_or_else(|| DisclosureError::NoDataset {
-            product: product.clone(),
-        })?;
+        let dataset = dataset.ok_or_else(|| DisclosureError::NoDataset { product: product.clone() })?;
         let Method::Threshold { k, .. } = contract.method else {
             return Ok(Self::Nobody);
         };
         match dataset.contributor {
-            Contributor::None => Err(DisclosureError::NoContributor {
-                product: product.clone(),
-            }),
+            Contributor::None => Err(DisclosureError::NoContributor { product: product.clone() }),
             Contributor::Row => Ok(Self::Rows),
             Contributor::Count(_) => Ok(Self::Counts),
-            Contributor::Column(_) => {
-                Ok(Self::Identities(usize::try_from(k).unwrap_or(usize::MAX)))
-            }
+            Contributor::Column(_) => Ok(Self::Identities(usize::try_from(k).unwrap_or(usize::MAX))),
         }
     }
 
@@ -51,10 +45,7 @@ impl Counting {
     pub(crate) fn tally(self) -> Tally {
         match self {
             Self::Nobody | Self::Rows | Self::Counts => Tally::Number(0),
-            Self::Identities(enough) => Tally::Identities {
-                seen: Vec::new(),
-                enough,
-            },
+            Self::Identities(enough) => Tally::Identities { seen: Vec::new(), enough },
         }
     }
 }
@@ -81,9 +72,7 @@ impl Tally {
     /// Counts the contributors of one more row.
     pub(crate) fn add(&mut self, contribution: Contribution) {
         match (self, contribution) {
-            (Self::Number(number), Contribution::Number(more)) => {
-                *number = number.saturating_add(more)
-            }
+            (Self::Number(number), Contribution::Number(more)) => *number = number.saturating_add(more),
             (Self::Identities { seen, enough }, Contribution::Identity(identity)) => {
                 if seen.len() < *enough
                     && let Err(place) = seen.binary_search(&identity)

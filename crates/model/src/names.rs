@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The longest name, in bytes.
 pub const NAME_BYTES_MAX: usize = 40;
+/// Schemas that SQL keeps for itself: a domain is a schema, so none may be called so.
+const SCHEMAS_RESERVED: [&str; 3] = ["information_schema", "pg_catalog", "public"];
 /// How much of a refused name an error quotes, in characters.
 const QUOTED_CHARACTERS_MAX: usize = 60;
 
@@ -28,6 +30,9 @@ pub enum NameError {
         /// The refused text, cut to a length that a terminal bears.
         name: String,
     },
+    /// A schema of SQL's own.
+    #[error("`{0}` is not a domain name: SQL keeps the schema of that name for itself")]
+    Reserved(String),
     /// A product's full name lacks its point.
     #[error("`{0}` is not a product: write domain.product, such as traffic.taxi")]
     Point(String),
@@ -61,10 +66,12 @@ macro_rules! name {
             type Err = NameError;
 
             fn from_str(name: &str) -> Result<Self, NameError> {
-                if follows_rule(name, $allowed) {
-                    Ok(Self(name.to_owned()))
-                } else {
+                if !follows_rule(name, $allowed) {
                     Err(NameError::Rule { kind: $kind, marks: $marks, name: quoted(name) })
+                } else if $kind == "domain" && SCHEMAS_RESERVED.contains(&name) {
+                    Err(NameError::Reserved(name.to_owned()))
+                } else {
+                    Ok(Self(name.to_owned()))
                 }
             }
         }
@@ -170,6 +177,10 @@ mod tests {
         }
         for bad in ["", "A", "1a", "_a", "a-b", "a.b", "a b", "ä", "a\n", &"a".repeat(NAME_BYTES_MAX + 1)] {
             assert!(bad.parse::<DomainName>().is_err(), "{bad:?}");
+        }
+        for reserved in SCHEMAS_RESERVED {
+            assert_eq!(reserved.parse::<DomainName>(), Err(NameError::Reserved(reserved.to_owned())));
+            assert!(reserved.parse::<ProductName>().is_ok(), "a table may be called so");
         }
         assert!("depot-3.nightly".parse::<SourceName>().is_ok());
         assert!("-depot".parse::<SourceName>().is_err());

@@ -180,6 +180,8 @@ pub enum RefusalReason {
     TooManyCells,
     /// Dimensions' values longer than a release may hold.
     TooLong,
+    /// Raw observations of the window were past their retention before it was closed.
+    Expired,
 }
 
 /// A run of consecutive windows in which nothing was observed.

@@ -89,11 +89,7 @@ proptest! {
 fn too_many_cells_refuse_the_window_alone_whatever_the_order() {
     let contract = &contracts()[0];
     let limits = Limits { cells_max: 3 };
-    let spread = |borough: u8, at: i64| Row {
-        borough,
-        at,
-        ..cell(1)[0].clone()
-    };
+    let spread = |borough: u8, at: i64| Row { borough, at, ..cell(1)[0].clone() };
     let mut rows: Vec<Row> = (0..4).map(|borough| spread(borough, 0)).collect();
     rows.extend((0..3).map(|borough| spread(borough, HOUR)));
     let mut reversed = rows.clone();
@@ -101,21 +97,12 @@ fn too_many_cells_refuse_the_window_alone_whatever_the_order() {
     for rows in [rows, reversed] {
         let mut accumulator = Accumulator::new(contract, windows(), limits).unwrap();
         let mut other = Accumulator::new(contract, windows(), limits).unwrap();
-        accumulator
-            .observe(&observations(contract, &rows[..4]), None)
-            .unwrap();
-        other
-            .observe(&observations(contract, &rows[4..]), None)
-            .unwrap();
+        accumulator.observe(&observations(contract, &rows[..4]), None).unwrap();
+        other.observe(&observations(contract, &rows[4..]), None).unwrap();
         accumulator.merge(other).unwrap();
-        let entries = accumulator
-            .finish()
-            .into_iter()
-            .map(|rollup| disclose_one(rollup, contract).unwrap());
+        let entries = accumulator.finish().into_iter().map(|rollup| disclose_one(rollup, contract).unwrap());
         let entries: Vec<Disclosed> = entries.collect();
-        assert!(
-            matches!(entries[0].entry(), Entry::Refusal(r) if r.reason == RefusalReason::TooManyCells)
-        );
+        assert!(matches!(entries[0].entry(), Entry::Refusal(r) if r.reason == RefusalReason::TooManyCells));
         assert!(matches!(entries[1].entry(), Entry::Release(r) if r.cells.len() == 3));
         assert!(matches!(entries[2].entry(), Entry::Empty(run) if run.windows == 1 && run.zero));
     }
@@ -135,29 +122,20 @@ fn more_cells_times_measures_than_a_release_holds_are_refused_not_encoded() {
     let cells = |number: usize| (0..number).map(one).collect::<Vec<_>>();
     let most = CELLS_MAX.min(STATES_MAX / 2);
     rollup.content = Ok(cells(most));
-    assert!(
-        matches!(disclose_one(rollup, contract).unwrap().entry(), Entry::Release(r) if r.cells.len() == most)
-    );
+    assert!(matches!(disclose_one(rollup, contract).unwrap().entry(), Entry::Release(r) if r.cells.len() == most));
     let mut rollup = rollups(contract, &[]).swap_remove(0);
     rollup.content = Ok(cells(most + 1));
     let refused = disclose_one(rollup, contract).unwrap();
-    assert!(
-        matches!(refused.entry(), Entry::Refusal(r) if r.reason == RefusalReason::TooManyCells)
-    );
+    assert!(matches!(refused.entry(), Entry::Refusal(r) if r.reason == RefusalReason::TooManyCells));
 }
 
 #[test]
 fn values_of_dimensions_beyond_what_a_release_holds_are_refused() {
     use civicmesh_model::release::COORDINATE_BYTES_MAX;
     let contract = &contracts()[0];
-    for (value, fits) in [
-        (COORDINATE_BYTES_MAX, true),
-        (COORDINATE_BYTES_MAX + 1, false),
-    ] {
+    for (value, fits) in [(COORDINATE_BYTES_MAX, true), (COORDINATE_BYTES_MAX + 1, false)] {
         let mut rollup = rollups(contract, &cell(1)).swap_remove(0);
-        let Ok(cells) = &mut rollup.content else {
-            panic!("one cell")
-        };
+        let Ok(cells) = &mut rollup.content else { panic!("one cell") };
         cells[0].coordinate[0] = "x".repeat(value);
         let disclosed = disclose_one(rollup, contract).unwrap();
         match disclosed.entry() {
@@ -179,54 +157,29 @@ fn windows_must_be_sorted_and_columns_must_be_there() {
     // Rows of the contract that counts rows have no `contributor` column.
     let rows = observations(&contracts()[1], &cell(2));
     let error = accumulator(contract).observe(&rows, None).unwrap_err();
-    assert_eq!(
-        error,
-        DisclosureError::MissingColumn {
-            column: "contributor".into()
-        }
-    );
+    assert_eq!(error, DisclosureError::MissingColumn { column: "contributor".into() });
     let rows = observations(contract, &cell(2));
-    let error = accumulator(contract)
-        .observe(&rows, Some(&BooleanArray::from(vec![true])))
-        .unwrap_err();
+    let error = accumulator(contract).observe(&rows, Some(&BooleanArray::from(vec![true]))).unwrap_err();
     assert_eq!(error, DisclosureError::MarksMismatch { marks: 1, rows: 2 });
 
     let peers = Contract::from_public(contract.public_document()).unwrap();
     let error = Accumulator::new(&peers, windows(), Limits::default()).unwrap_err();
     assert!(matches!(error, DisclosureError::NoDataset { .. }));
     let mut other = accumulator(&contracts()[1]);
-    assert!(matches!(
-        other.merge(accumulator(contract)),
-        Err(DisclosureError::ContractMismatch { .. })
-    ));
+    assert!(matches!(other.merge(accumulator(contract)), Err(DisclosureError::ContractMismatch { .. })));
 }
 
 #[test]
 fn nothing_secret_is_printed() {
     let contract = &contracts()[2];
     let mut accumulator = accumulator(contract);
-    accumulator
-        .observe(&observations(contract, &cell(12)), None)
-        .unwrap();
-    assert_eq!(
-        format!("{accumulator:?}"),
-        "Accumulator(traffic.trips, 3 windows, redacted)"
-    );
+    accumulator.observe(&observations(contract, &cell(12)), None).unwrap();
+    assert_eq!(format!("{accumulator:?}"), "Accumulator(traffic.trips, 3 windows, redacted)");
     let rollups = accumulator.finish();
     let texts: BTreeSet<String> = rollups.iter().map(|rollup| format!("{rollup:?}")).collect();
-    assert!(
-        texts
-            .iter()
-            .all(|text| text.ends_with("redacted)") && !text.contains("borough"))
-    );
+    assert!(texts.iter().all(|text| text.ends_with("redacted)") && !text.contains("borough")));
     let preview = crate::gate::preview(&rollups[0], contract).unwrap();
-    assert_eq!(
-        format!("{preview:?}"),
-        "Preview(1 cells, 0 suppressed, redacted)"
-    );
+    assert_eq!(format!("{preview:?}"), "Preview(1 cells, 0 suppressed, redacted)");
     let disclosed = disclose_one(rollups.into_iter().next().unwrap(), contract).unwrap();
-    assert_eq!(
-        format!("{disclosed:?}"),
-        "Disclosed(release of traffic.trips)"
-    );
+    assert_eq!(format!("{disclosed:?}"), "Disclosed(release of traffic.trips)");
 }

@@ -14,11 +14,7 @@ const K: usize = 10;
 fn contributors(which: usize, rows: &[&Row]) -> usize {
     match which {
         1 => rows.len(),
-        2 => rows
-            .iter()
-            .map(|row| row.rider)
-            .collect::<BTreeSet<_>>()
-            .len(),
+        2 => rows.iter().map(|row| row.rider).collect::<BTreeSet<_>>().len(),
         3 => rows.iter().map(|row| usize::from(row.riders)).sum(),
         _ => unreachable!("an open product counts nobody"),
     }
@@ -97,24 +93,12 @@ proptest! {
 #[test]
 fn a_cell_needs_k_contributors_not_k_rows() {
     let contract = &contracts()[2];
-    let nine_riders: Vec<Row> = cell(30)
-        .into_iter()
-        .map(|row| Row {
-            rider: row.rider % 9,
-            ..row
-        })
-        .collect();
+    let nine_riders: Vec<Row> = cell(30).into_iter().map(|row| Row { rider: row.rider % 9, ..row }).collect();
     let release = first_release(contract, &nine_riders);
     assert!(release.cells.is_empty() && release.suppressed.len() == 1);
     assert_eq!(release.suppressed_share, ShareBand::More);
     assert_eq!(release.coverage.observations, 0);
-    let ten_riders: Vec<Row> = cell(30)
-        .into_iter()
-        .map(|row| Row {
-            rider: row.rider % 10,
-            ..row
-        })
-        .collect();
+    let ten_riders: Vec<Row> = cell(30).into_iter().map(|row| Row { rider: row.rider % 10, ..row }).collect();
     assert_eq!(first_release(contract, &ten_riders).cells.len(), 1);
 }
 
@@ -124,23 +108,14 @@ fn few_values_among_many_contributors_hold_the_cell_back() {
     for which in 1..4 {
         let contract = &contracts()[which];
         let sparse = |fares: u8| -> Vec<Row> {
-            cell(12)
-                .into_iter()
-                .map(|row| Row {
-                    fare: row.fare.filter(|_| row.rider < fares),
-                    ..row
-                })
-                .collect()
+            cell(12).into_iter().map(|row| Row { fare: row.fare.filter(|_| row.rider < fares), ..row }).collect()
         };
         assert_eq!(first_release(contract, &sparse(2)).suppressed.len(), 1);
         assert_eq!(first_release(contract, &sparse(9)).suppressed.len(), 1);
         assert_eq!(first_release(contract, &sparse(10)).cells.len(), 1);
         let none = first_release(contract, &sparse(0));
         assert_eq!(none.cells[0].measures[1], MeasureState::default());
-        assert_eq!(
-            (none.cells[0].observations, none.cells[0].measures[0].count),
-            (12, 12)
-        );
+        assert_eq!((none.cells[0].observations, none.cells[0].measures[0].count), (12, 12));
     }
 }
 
@@ -157,36 +132,18 @@ fn what_may_not_leave_yet_does_not() {
     assert!(matches!(error, DisclosureError::NotActive { .. }));
 
     let [open, threshold, ..] = &contracts();
-    let revised = Terms {
-        revision: 1,
-        ..terms(threshold, &key)
-    };
+    let revised = Terms { revision: 1, ..terms(threshold, &key) };
     let error = disclose(rollup(threshold), &revised).unwrap_err();
-    assert!(matches!(
-        error,
-        DisclosureError::RevisionOfThreshold { revision: 1, .. }
-    ));
+    assert!(matches!(error, DisclosureError::RevisionOfThreshold { revision: 1, .. }));
 
     // Half an hour into the window the last edge is its start.
-    let early = Terms {
-        closed_through: UtcMicros(HOUR / 2),
-        ..terms(open, &key)
-    };
+    let early = Terms { closed_through: UtcMicros(HOUR / 2), ..terms(open, &key) };
     let error = disclose(rollup(open), &early).unwrap_err();
-    assert_eq!(
-        error,
-        DisclosureError::NotClosed {
-            end: UtcMicros(HOUR),
-            closed_through: UtcMicros(0)
-        }
-    );
+    assert_eq!(error, DisclosureError::NotClosed { end: UtcMicros(HOUR), closed_through: UtcMicros(0) });
 
     let error = disclose(rollup(open), &terms(threshold, &key)).unwrap_err();
     assert!(matches!(error, DisclosureError::ContractMismatch { .. }));
-    assert!(matches!(
-        preview(&rollup(open), threshold),
-        Err(DisclosureError::ContractMismatch { .. })
-    ));
+    assert!(matches!(preview(&rollup(open), threshold), Err(DisclosureError::ContractMismatch { .. })));
 }
 
 #[test]
@@ -194,15 +151,8 @@ fn a_release_says_under_what_it_left() {
     let contract = &contracts()[1];
     let release = first_release(contract, &cell(12));
     assert_eq!(release.contract, contract.hash());
-    assert_eq!(
-        release.closed_through,
-        UtcMicros(3 * HOUR),
-        "aligned down to a window's edge"
-    );
-    assert_eq!(
-        (release.dimensions, release.decimals),
-        (vec!["borough".into(), "colour".into()], vec![1, 2])
-    );
+    assert_eq!(release.closed_through, UtcMicros(3 * HOUR), "aligned down to a window's edge");
+    assert_eq!((release.dimensions, release.decimals), (vec!["borough".into(), "colour".into()], vec![1, 2]));
     assert_eq!((release.revision, release.coverage.sources), (0, 2));
     assert_ne!(release.salt, [0; 32]);
 }
@@ -211,23 +161,13 @@ fn a_release_says_under_what_it_left() {
 fn an_open_window_is_revised_even_to_nothing() {
     let open = &contracts()[0];
     let key = salt_key();
-    let revised = Terms {
-        revision: 3,
-        ..terms(open, &key)
-    };
+    let revised = Terms { revision: 3, ..terms(open, &key) };
     let disclosed = disclose(rollups(open, &[]).swap_remove(0), &revised).unwrap();
-    let Entry::Release(release) = disclosed.entry() else {
-        panic!("a run has no revision")
-    };
+    let Entry::Release(release) = disclosed.entry() else { panic!("a run has no revision") };
     assert_eq!((release.revision, release.cells.len()), (3, 0));
-    assert_eq!(
-        Entry::decode(&disclosed.entry().encode()).as_ref(),
-        Ok(disclosed.entry())
-    );
+    assert_eq!(Entry::decode(&disclosed.entry().encode()).as_ref(), Ok(disclosed.entry()));
     let first = disclose(rollups(open, &[]).swap_remove(0), &terms(open, &key)).unwrap();
-    let Entry::Empty(run) = first.entry() else {
-        panic!("nothing was observed")
-    };
+    let Entry::Empty(run) = first.entry() else { panic!("nothing was observed") };
     assert_ne!(run.salt, release.salt);
 }
 
@@ -236,19 +176,11 @@ fn a_run_of_empty_windows_has_whole_windows() {
     let open = &contracts()[0];
     let key = salt_key();
     let run = empty(UtcMicros(0), UtcMicros(3 * HOUR), &terms(open, &key)).unwrap();
-    let Entry::Empty(run) = run.entry() else {
-        panic!("a run")
-    };
-    assert_eq!(
-        (run.windows, run.zero, run.contract),
-        (3, true, open.hash())
-    );
+    let Entry::Empty(run) = run.entry() else { panic!("a run") };
+    assert_eq!((run.windows, run.zero, run.contract), (3, true, open.hash()));
     for (start, end) in [(0, 0), (HOUR, 0), (1, HOUR), (0, HOUR + 1)] {
         let error = empty(UtcMicros(start), UtcMicros(end), &terms(open, &key)).unwrap_err();
-        assert!(
-            matches!(error, DisclosureError::NoWholeWindows { .. }),
-            "{start} {end}"
-        );
+        assert!(matches!(error, DisclosureError::NoWholeWindows { .. }), "{start} {end}");
     }
     let error = empty(UtcMicros(0), UtcMicros(4 * HOUR), &terms(open, &key)).unwrap_err();
     assert!(matches!(error, DisclosureError::NotClosed { .. }));
@@ -259,17 +191,9 @@ fn a_sum_out_of_bounds_refuses_the_window() {
     let contract = &contracts()[1];
     let mut rollup = rollups(contract, &cell(12)).swap_remove(0);
     rollup.content = Err(RefusalReason::Overflow);
-    assert_eq!(
-        preview(&rollup, contract).unwrap().refusal,
-        Some(RefusalReason::Overflow)
-    );
+    assert_eq!(preview(&rollup, contract).unwrap().refusal, Some(RefusalReason::Overflow));
     let disclosed = disclose_one(rollup, contract).unwrap();
-    let Entry::Refusal(refusal) = disclosed.entry() else {
-        panic!("a refusal")
-    };
+    let Entry::Refusal(refusal) = disclosed.entry() else { panic!("a refusal") };
     assert_eq!(refusal.reason, RefusalReason::Overflow);
-    assert_eq!(
-        Entry::decode(&disclosed.entry().encode()).as_ref(),
-        Ok(disclosed.entry())
-    );
+    assert_eq!(Entry::decode(&disclosed.entry().encode()).as_ref(), Ok(disclosed.entry()));
 }

@@ -6,8 +6,7 @@ mod gate;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch,
-    TimestampMicrosecondArray,
+    ArrayRef, DictionaryArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch, TimestampMicrosecondArray,
 };
 use arrow::datatypes::UInt32Type;
 use civicmesh_model::contract::Contract;
@@ -17,9 +16,7 @@ use civicmesh_model::time::{UtcMicros, Zone};
 use civicmesh_observation::{Layout, Observations};
 use proptest::prelude::*;
 
-use crate::{
-    Accumulator, Disclosed, DisclosureError, Limits, Rollup, SaltKey, Terms, gate::disclose,
-};
+use crate::{Accumulator, Disclosed, DisclosureError, Limits, Rollup, SaltKey, Terms, gate::disclose};
 
 /// Microseconds of the tests' windows.
 pub(crate) const HOUR: i64 = 3_600_000_000;
@@ -94,15 +91,7 @@ pub(crate) struct Row {
 /// Rows in a few cells of three windows, and some outside them.
 pub(crate) fn rows(most: usize) -> impl Strategy<Value = Vec<Row>> {
     let value = || prop::option::weighted(0.8, -9_999_i64..=9_999);
-    let row = (
-        -HOUR..4 * HOUR,
-        0_u8..3,
-        0_u8..2,
-        value(),
-        value(),
-        0_u8..25,
-        0_u8..6,
-    );
+    let row = (-HOUR..4 * HOUR, 0_u8..3, 0_u8..2, value(), value(), 0_u8..25, 0_u8..6);
     let row = row.prop_map(|(at, borough, colour, speed, fare, rider, riders)| Row {
         at,
         borough,
@@ -116,27 +105,18 @@ pub(crate) fn rows(most: usize) -> impl Strategy<Value = Vec<Row>> {
 }
 
 pub(crate) fn windows() -> Vec<Window> {
-    (0..3)
-        .map(|hour| Window {
-            start: UtcMicros(hour * HOUR),
-            end: UtcMicros((hour + 1) * HOUR),
-        })
-        .collect()
+    (0..3).map(|hour| Window { start: UtcMicros(hour * HOUR), end: UtcMicros((hour + 1) * HOUR) }).collect()
 }
 
 /// The rows as the vault hands them over. Each batch has a dictionary of its own, in the order of its rows.
 pub(crate) fn observations(contract: &Contract, rows: &[Row]) -> Observations {
-    let layout = Layout::of(
-        contract.dataset.as_ref().expect("an owner's contract"),
-        &[contract],
-    );
+    let layout = Layout::of(contract.dataset.as_ref().expect("an owner's contract"), &[contract]);
     let layout = layout.expect("one contract agrees with itself");
     let schema = layout.schema();
     let column = |field: &str| -> ArrayRef {
         let identities = |of: fn(&Row) -> u8| {
             let mut builder = FixedSizeBinaryBuilder::new(16);
-            rows.iter()
-                .for_each(|row| builder.append_value([of(row); 16]).expect("16 bytes"));
+            rows.iter().for_each(|row| builder.append_value([of(row); 16]).expect("16 bytes"));
             Arc::new(builder.finish())
         };
         let texts = |of: fn(&Row) -> String| {
@@ -144,8 +124,7 @@ pub(crate) fn observations(contract: &Contract, rows: &[Row]) -> Observations {
             let texts: DictionaryArray<UInt32Type> = texts.iter().map(String::as_str).collect();
             Arc::new(texts)
         };
-        let numbers =
-            |of: fn(&Row) -> Option<i64>| Arc::new(rows.iter().map(of).collect::<Int64Array>());
+        let numbers = |of: fn(&Row) -> Option<i64>| Arc::new(rows.iter().map(of).collect::<Int64Array>());
         match field {
             "time" => {
                 let times = rows.iter().map(|row| row.at).collect::<Vec<_>>();
@@ -160,11 +139,7 @@ pub(crate) fn observations(contract: &Contract, rows: &[Row]) -> Observations {
             other => panic!("no such column: {other}"),
         }
     };
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| column(field.name()))
-        .collect();
+    let columns = schema.fields().iter().map(|field| column(field.name())).collect();
     let batch = RecordBatch::try_new(schema, columns).expect("columns as the layout has them");
     Observations::new(batch, &layout).expect("rows as the layout has them")
 }
@@ -175,9 +150,7 @@ pub(crate) fn accumulator(contract: &Contract) -> Accumulator {
 
 pub(crate) fn rollups(contract: &Contract, rows: &[Row]) -> Vec<Rollup> {
     let mut accumulator = accumulator(contract);
-    accumulator
-        .observe(&observations(contract, rows), None)
-        .expect("the contract's own columns");
+    accumulator.observe(&observations(contract, rows), None).expect("the contract's own columns");
     accumulator.finish()
 }
 
@@ -187,41 +160,23 @@ pub(crate) fn salt_key() -> SaltKey {
 
 pub(crate) fn terms<'a>(contract: &'a Contract, salt_key: &'a SaltKey) -> Terms<'a> {
     let zone: Zone = "UTC".parse().expect("a zone");
-    Terms {
-        contract,
-        zone,
-        revision: 0,
-        closed_through: UtcMicros(3 * HOUR + 5),
-        sources: 2,
-        salt_key,
-    }
+    Terms { contract, zone, revision: 0, closed_through: UtcMicros(3 * HOUR + 5), sources: 2, salt_key }
 }
 
-pub(crate) fn disclose_one(
-    rollup: Rollup,
-    contract: &Contract,
-) -> Result<Disclosed, DisclosureError> {
+pub(crate) fn disclose_one(rollup: Rollup, contract: &Contract) -> Result<Disclosed, DisclosureError> {
     disclose(rollup, &terms(contract, &salt_key()))
 }
 
 /// The bytes of every entry that leaves.
 pub(crate) fn bytes(contract: &Contract, rollups: Vec<Rollup>) -> Vec<Vec<u8>> {
-    let bytes = |rollup| {
-        disclose_one(rollup, contract)
-            .expect("active, closed, first revision")
-            .entry()
-            .encode()
-    };
+    let bytes = |rollup| disclose_one(rollup, contract).expect("active, closed, first revision").entry().encode();
     rollups.into_iter().map(bytes).collect()
 }
 
 /// The release of the first window.
 pub(crate) fn first_release(contract: &Contract, rows: &[Row]) -> Release {
     let rollup = rollups(contract, rows).swap_remove(0);
-    match disclose_one(rollup, contract)
-        .expect("active, closed, first revision")
-        .entry()
-    {
+    match disclose_one(rollup, contract).expect("active, closed, first revision").entry() {
         Entry::Release(release) => release.clone(),
         other => panic!("no release: {other:?}"),
     }

@@ -60,7 +60,8 @@ impl Tagged for SuppressionReason {
 
 impl Tagged for RefusalReason {
     const WHAT: &'static str = "refusal reason";
-    const TAGS: &'static [(Self, u8)] = &[(Self::Overflow, 1), (Self::TooManyCells, 2), (Self::TooLong, 3)];
+    const TAGS: &'static [(Self, u8)] =
+        &[(Self::Overflow, 1), (Self::TooManyCells, 2), (Self::TooLong, 3), (Self::Expired, 4)];
 }
 
 impl Tagged for ShareBand {

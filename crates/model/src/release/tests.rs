@@ -321,8 +321,12 @@ fn any_release() -> impl Strategy<Value = Entry> {
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
-    let reason =
-        proptest::sample::select(vec![RefusalReason::Overflow, RefusalReason::TooManyCells, RefusalReason::TooLong]);
+    let reason = proptest::sample::select(vec![
+        RefusalReason::Overflow,
+        RefusalReason::TooManyCells,
+        RefusalReason::TooLong,
+        RefusalReason::Expired,
+    ]);
     let refusal = (any_front(), reason).prop_map(|(front, reason)| {
         let Release { product, window, revision, contract, closed_through, salt, .. } = front;
         Entry::Refusal(RefusedWindow { product, window, revision, contract, closed_through, reason, salt })
