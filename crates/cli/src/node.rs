@@ -11,49 +11,22 @@ use tracing_subscriber::EnvFilter;
 
 pub fn run(command: NodeCommand, logs: &Logs) -> Result<ExitCode> {
     match command {
-        NodeCommand::Request {
-            dir,
-            domain,
-            listen,
-            department,
-            seed,
-        } => {
-            let departure = city::departure(
-                domain.as_deref(),
-                listen.as_deref(),
-                department.as_deref(),
-                &seed,
-            )?;
+        NodeCommand::Request { dir, domain, listen, department, seed } => {
+            let departure = city::departure(domain.as_deref(), listen.as_deref(), department.as_deref(), &seed)?;
             let folder = NodeFolder::new(&dir);
             let requested = office::request(&folder, &departure)?;
             let file = folder.request_file();
-            let what = if requested.renewal {
-                "asks for a new certificate"
-            } else {
-                "has its own keys, and asks to join"
-            };
-            println!(
-                "{} {what}: send {} to the city's office",
-                requested.domain,
-                file.display()
-            );
-            println!(
-                "the office answers with `civicmesh city enroll OFFICE --request {}`",
-                file.display()
-            );
+            let what =
+                if requested.renewal { "asks for a new certificate" } else { "has its own keys, and asks to join" };
+            println!("{} {what}: send {} to the city's office", requested.domain, file.display());
+            println!("the office answers with `civicmesh city enroll OFFICE --request {}`", file.display());
             Ok(ExitCode::SUCCESS)
         }
         NodeCommand::Accept { dir, answer } => {
             let now = Environment::real().clock.now();
             let accepted = office::accept(&NodeFolder::new(&dir), &say::read(&answer)?, now)?;
-            println!(
-                "{} is in {} ({})",
-                accepted.domain, accepted.city, accepted.timezone
-            );
-            println!(
-                "compare with the office: the city's key has the fingerprint {}",
-                accepted.fingerprint
-            );
+            println!("{} is in {} ({})", accepted.domain, accepted.city, accepted.timezone);
+            println!("compare with the office: the city's key has the fingerprint {}", accepted.fingerprint);
             city::next_step(&dir);
             Ok(ExitCode::SUCCESS)
         }
@@ -63,11 +36,7 @@ pub fn run(command: NodeCommand, logs: &Logs) -> Result<ExitCode> {
                 Format::Json => say::json(&report)?,
                 Format::Table => describe(&report),
             }
-            Ok(if report.fit() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(if report.fit() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         NodeCommand::Run { dir } => serve(&dir, logs),
     }
@@ -90,15 +59,16 @@ fn describe(report: &Report) {
 /// Runs the node until it is asked to stop, and stops it within its deadline.
 fn serve(dir: &Path, logs: &Logs) -> Result<ExitCode> {
     start_logs(logs)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("no runtime")?;
+    quiet_panics();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     let outcome = runtime.block_on(async {
-        let running = Node::start(dir, Environment::real()).await?;
-        termination().await.context("no signals")?;
+        let mut running = Node::start(dir, Environment::real()).await?;
+        let ended = tokio::select! {
+            asked = termination() => asked.context("no signals"),
+            error = running.failed() => Err(error.into()),
+        };
         running.stop().await;
-        anyhow::Ok(ExitCode::SUCCESS)
+        ended.map(|()| ExitCode::SUCCESS)
     });
     // What is still blocked in a thread past the deadline is abandoned: all that was acknowledged is durable.
     runtime.shutdown_background();
@@ -106,14 +76,19 @@ fn serve(dir: &Path, logs: &Logs) -> Result<ExitCode> {
 }
 
 fn start_logs(logs: &Logs) -> Result<()> {
-    let filter =
-        EnvFilter::try_new(&logs.filter).with_context(|| format!("--log `{}`", logs.filter))?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let filter = EnvFilter::try_new(&logs.filter).with_context(|| format!("--log `{}`", logs.filter))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match logs.format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// A panic's text may quote a value that some library choked on: the log gets the place and nothing else.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a thread panicked");
+    }));
 }

@@ -3,6 +3,7 @@
 //! It holds no state of its own that matters: on start, and after a crash at any instruction, the ledger says what was
 //! released and the vault what can be. It wakes when an ingest ends and on an interval.
 
+mod late;
 mod turn;
 
 use std::collections::BTreeMap;

@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use civicmesh_disclosure::gate::{self, Terms};
 use civicmesh_disclosure::{Disclosed, DisclosureError, Limits, SaltKey};
-use civicmesh_ledger::{Counted, Ledger, LedgerError, SigningKey};
-use civicmesh_model::contract::{Contract, Dataset, Method, Status};
+use civicmesh_ledger::{Ledger, LedgerError, SigningKey};
+use civicmesh_model::contract::{Contract, Dataset, Status};
 use civicmesh_model::grain::{Calendar, Window};
-use civicmesh_model::hash::Hash32;
 use civicmesh_model::names::{DatasetName, ProductId};
 use civicmesh_model::release::Entry;
 use civicmesh_model::time::{UtcMicros, Zone};
-use civicmesh_vault::{DirtyPartition, Due, FileKey, Vault, VaultError};
+use civicmesh_vault::{Due, FileKey, Vault, VaultError};
 
+use super::late::Held;
 use crate::ingest::Recipe;
 use crate::metrics::EntryKind;
 use crate::preview::{ProductPreview, WindowPreview};
@@ -79,13 +79,6 @@ pub(crate) struct Product {
     pub(crate) turn: Mutex<()>,
 }
 
-/// Late rows of one partition that no revision will carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
-    sequence: u64,
-    rows: u64,
-}
-
 /// What one step did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -129,17 +122,12 @@ impl Product {
         self.contract.dataset.as_ref().expect("a node's own contract has a dataset: it is checked when loaded")
     }
 
-    fn calendar(&self) -> Calendar {
+    pub(super) fn calendar(&self) -> Calendar {
         self.contract.calendar(self.zone)
     }
 
-    /// Rows that came after their window was released and that no revision will carry, as counted so far.
-    pub(crate) fn late_rows_held(&self) -> u64 {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).values().map(|held| held.rows).sum()
-    }
-
     /// Start of the first expected window.
-    fn coverage_start(&self) -> UtcMicros {
+    pub(super) fn coverage_start(&self) -> UtcMicros {
         self.calendar().align_up(self.zone.start_of_local(self.contract.coverage.start))
     }
 
@@ -178,14 +166,10 @@ impl Product {
         {
             return Ok(Step::Worked(self.close(from, until, now)?));
         }
-        if let Some(closed) = closed {
-            for partition in self.vault.dirty(self.dataset())? {
-                if let Some(appended) = self.settle(&partition, closed, now)? {
-                    return Ok(Step::Worked(appended));
-                }
-            }
+        match closed.map(|closed| self.settle_late(closed, now)).transpose()?.flatten() {
+            Some(appended) => Ok(Step::Worked(appended)),
+            None => Ok(Step::Idle { closed_through: closed }),
         }
-        Ok(Step::Idle { closed_through: closed })
     }
 
     /// Closes windows from `from`, at most so many as fit one pass, at most to `until`.
@@ -210,12 +194,17 @@ impl Product {
         self.append(disclosed, closing.sequence, now)
     }
 
-    fn terms(&self, revision: u32, closed_through: UtcMicros, sources: u32) -> Terms<'_> {
+    pub(super) fn terms(&self, revision: u32, closed_through: UtcMicros, sources: u32) -> Terms<'_> {
         let (contract, zone, salt_key) = (&self.contract, self.zone, &self.keys.salt);
         Terms { contract, zone, revision, closed_through, sources, salt_key }
     }
 
-    fn append(&self, disclosed: Vec<Disclosed>, sequence: u64, now: UtcMicros) -> Result<Appended, PublishError> {
+    pub(super) fn append(
+        &self,
+        disclosed: Vec<Disclosed>,
+        sequence: u64,
+        now: UtcMicros,
+    ) -> Result<Appended, PublishError> {
         let mut appended = Appended::default();
         for entry in disclosed.iter().map(Disclosed::entry) {
             match entry {
@@ -245,122 +234,6 @@ impl Product {
             }
         }
         windows
-    }
-
-    /// Settles what came late into one partition: a revision where the method allows one, else the rows are held and
-    /// counted. `None` if there was nothing to append.
-    fn settle(
-        &self,
-        partition: &DirtyPartition,
-        closed: UtcMicros,
-        now: UtcMicros,
-    ) -> Result<Option<Appended>, PublishError> {
-        if self.held_of(partition).is_some() {
-            return Ok(None);
-        }
-        let late = self.late_windows(partition, closed)?;
-        let (mut revisable, mut held) = (Vec::new(), Vec::new());
-        for late in late {
-            if self.is_revisable(&late) { revisable.push(late) } else { held.push(late) }
-        }
-        let appended = match self.revise(&revisable, closed, now) {
-            Ok(appended) => appended,
-            // what is gone cannot be counted again: the rows that came after it are held
-            Err(PublishError::Vault(VaultError::Expired(_))) => {
-                held.append(&mut revisable);
-                None
-            }
-            Err(error) => return Err(error),
-        };
-        if self.hold(partition, &held)? == 0 {
-            // what came since then makes it dirty anew
-            self.vault.clean(self.dataset(), &[partition.start], partition.sequence)?;
-        }
-        Ok(appended)
-    }
-
-    /// The closed windows of a partition that may lack rows of it.
-    fn late_windows(&self, partition: &DirtyPartition, closed: UtcMicros) -> Result<Vec<Late>, PublishError> {
-        let calendar = self.calendar();
-        let from = calendar.align_down(partition.start).max(self.coverage_start());
-        let until = calendar.align_up(partition.end).min(closed);
-        let mut late = Vec::new();
-        if from >= until {
-            return Ok(late);
-        }
-        let snapshot = self.ledger.snapshot();
-        let mut current = snapshot.current(self.id(), Some(from..until))?.peekable();
-        let mut entry = None;
-        for window in calendar.windows(from, until) {
-            let counted = self.ledger.counted(self.id(), window.start)?;
-            while entry.as_ref().is_none_or(|entry: &Entry| entry.window().end <= window.start)
-                && let Some(next) = current.next()
-            {
-                entry = Some(next?);
-            }
-            if let (Some(counted), Some(entry)) = (counted, &entry)
-                && counted.sequence < partition.sequence
-            {
-                late.push(Late { window, counted, entry: entry.clone() });
-            }
-        }
-        Ok(late)
-    }
-
-    /// Whether the method allows a revision, and the window was released under the contract in force: a changed
-    /// contract applies to windows that are not released yet, and the earlier one is gone.
-    fn is_revisable(&self, late: &Late) -> bool {
-        matches!(self.contract.method, Method::Open { .. }) && contract_of(&late.entry) == self.contract.hash()
-    }
-
-    /// Counts windows again and appends a revision of each that changed.
-    fn revise(&self, late: &[Late], closed: UtcMicros, now: UtcMicros) -> Result<Option<Appended>, PublishError> {
-        if late.is_empty() {
-            return Ok(None);
-        }
-        let due = Due { contract: &self.contract, windows: late.iter().map(|late| late.window).collect() };
-        let closing = self.vault.close(self.dataset(), &[due], self.limits)?;
-        let mut disclosed = Vec::new();
-        for (late, counted_anew) in late.iter().zip(closing.windows.into_iter().flatten()) {
-            if counted_anew.rollup.is_empty() && matches!(late.entry, Entry::Empty(_)) {
-                continue;
-            }
-            let terms = self.terms(late.counted.revision + 1, closed, counted_anew.sources);
-            let revision = gate::disclose(counted_anew.rollup, &terms)?;
-            if !says_the_same(revision.entry(), &late.entry) {
-                disclosed.push(revision);
-            }
-        }
-        if disclosed.is_empty() {
-            return Ok(None);
-        }
-        self.append(disclosed, closing.sequence, now).map(Some)
-    }
-
-    /// Counts the rows of a partition that no revision will carry, and remembers the count. The partition stays dirty
-    /// while there are any, so that they are counted again after a restart.
-    fn hold(&self, partition: &DirtyPartition, late: &[Late]) -> Result<u64, PublishError> {
-        // what lies in the same window and another day counts there
-        let within =
-            |window: Window| Window { start: window.start.max(partition.start), end: window.end.min(partition.end) };
-        let windows: Vec<_> = late.iter().map(|late| (within(late.window), late.counted.sequence)).collect();
-        let rows = self.vault.late_rows(self.dataset(), &windows)?;
-        if rows > 0 {
-            tracing::warn!(product = %self.id(), day = %partition.start, rows, "rows came after their window was released; they are held back");
-        }
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if rows > 0 {
-            held.insert(partition.start, Held { sequence: partition.sequence, rows });
-        } else {
-            held.remove(&partition.start);
-        }
-        Ok(rows)
-    }
-
-    /// The rows that are held of a partition, if nothing changed in it since they were counted.
-    fn held_of(&self, partition: &DirtyPartition) -> Option<Held> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).get(&partition.start).copied();
-        held.filter(|held| held.sequence == partition.sequence)
     }
 
     /// Takes a file back, named by its name or hash, unless one of its rows lies in a window that is closed.
@@ -402,32 +275,5 @@ impl Product {
             windows.push(WindowPreview { start, end, cells, cells_suppressed, suppressed_share: shown.share });
         }
         Ok(ProductPreview { windows, windows_total })
-    }
-}
-
-/// A closed window that may lack rows, and what the log says of it.
-struct Late {
-    window: Window,
-    counted: Counted,
-    entry: Entry,
-}
-
-/// The contract that an entry was made under.
-fn contract_of(entry: &Entry) -> Hash32 {
-    match entry {
-        Entry::Release(release) => release.contract,
-        Entry::Refusal(refused) => refused.contract,
-        Entry::Empty(run) => run.contract,
-    }
-}
-
-/// Whether a revision would say what the log says already.
-fn says_the_same(revision: &Entry, current: &Entry) -> bool {
-    match (revision, current) {
-        (Entry::Release(new), Entry::Release(old)) => {
-            (&new.cells, &new.suppressed, new.suppressed_share) == (&old.cells, &old.suppressed, old.suppressed_share)
-        }
-        (Entry::Refusal(new), Entry::Refusal(old)) => new.reason == old.reason,
-        _ => false,
     }
 }

@@ -134,6 +134,22 @@ async fn a_draft_takes_in_and_previews_and_a_wrong_file_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn health_is_served_beside_the_service() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+    let city = City::found();
+    city.enroll("weather", DAILY).await;
+    let node = city.start("weather").await;
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", node.department_address())).unwrap();
+    let mut health = HealthClient::new(endpoint.connect().await.unwrap());
+    let service = "civicmesh.department.v1.DepartmentService".to_owned();
+    let checked = health.check(HealthCheckRequest { service }).await.unwrap().into_inner();
+    assert_eq!(checked.status(), ServingStatus::Serving);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn beyond_loopback_the_department_speaks_tls() {
     let city = City::found();
     city.enroll("weather", DAILY).await;
