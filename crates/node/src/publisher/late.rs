@@ -9,7 +9,7 @@ use civicmesh_model::grain::Window;
 use civicmesh_model::hash::Hash32;
 use civicmesh_model::release::Entry;
 use civicmesh_model::time::UtcMicros;
-use civicmesh_vault::{DirtyPartition, Due, VaultError};
+use civicmesh_vault::{DirtyPartition, VaultError};
 
 use super::turn::{Appended, Product, PublishError};
 
@@ -93,8 +93,7 @@ impl Product {
         if late.is_empty() {
             return Ok(None);
         }
-        let due = Due { contract: &self.contract, windows: late.iter().map(|late| late.window).collect() };
-        let closing = self.vault.close(self.dataset(), &[due], self.limits)?;
+        let closing = self.count(&late.iter().map(|late| late.window).collect::<Vec<_>>())?;
         let mut disclosed = Vec::new();
         for (late, counted_anew) in late.iter().zip(closing.windows.into_iter().flatten()) {
             if counted_anew.rollup.is_empty() && matches!(late.entry, Entry::Empty(_)) {

@@ -302,6 +302,20 @@ fn a_file_is_taken_back_until_one_of_its_windows_is_closed() {
 }
 
 #[test]
+fn a_window_whose_rows_are_past_their_retention_is_refused_and_the_log_goes_on() {
+    let bench = Bench::new();
+    let product = bench.product(&contract("active", "1.0.0", OPEN));
+    bench.ingest(&product, "old.csv", &["02 08"], 2, 30);
+    let tomorrow = UtcMicros(bench.now().0 + 86_400_000_000);
+    assert_eq!(bench.vault.expire(product.dataset(), tomorrow).unwrap(), 2);
+    bench.ingest(&product, "new.csv", &["03 08"], 2, 30);
+    bench.complete(&product, "new.csv", "04");
+    bench.turn(&product);
+    let log = ["03-01 to 03-02 empty", "03-02 refused", "03-03 r0: 2 in 1 cells, 0 suppressed"];
+    assert_eq!(bench.log(&product), log);
+}
+
+#[test]
 fn any_bound_on_a_pass_gives_the_same_releases() {
     let times: Vec<String> = (1..30).filter(|day| day % 3 != 0).map(|day| format!("{day:02} 08")).collect();
     let times: Vec<&str> = times.iter().map(String::as_str).collect();

@@ -12,7 +12,7 @@ use civicmesh_model::grain::{Calendar, Window};
 use civicmesh_model::names::{DatasetName, ProductId};
 use civicmesh_model::release::Entry;
 use civicmesh_model::time::{UtcMicros, Zone};
-use civicmesh_vault::{Due, FileKey, Vault, VaultError};
+use civicmesh_vault::{Closing, Due, FileKey, Vault, VaultError};
 
 use super::late::Held;
 use crate::ingest::Recipe;
@@ -174,8 +174,18 @@ impl Product {
 
     /// Closes windows from `from`, at most so many as fit one pass, at most to `until`.
     fn close(&self, from: UtcMicros, until: UtcMicros, now: UtcMicros) -> Result<Appended, PublishError> {
-        let due = Due { contract: &self.contract, windows: self.batch(from, until) };
-        let closing = self.vault.close(self.dataset(), &[due], self.limits)?;
+        let mut windows = self.batch(from, until);
+        let closing = match self.count(&windows) {
+            Err(VaultError::Expired(gone)) if windows.first() == Some(&gone) => {
+                let refused = gate::expired(gone, &self.terms(0, gone.end, 0))?;
+                return self.append(vec![refused], self.vault.sequence()?, now);
+            }
+            Err(VaultError::Expired(gone)) => {
+                windows.retain(|window| window.end <= gone.start);
+                self.count(&windows)?
+            }
+            counted => counted?,
+        };
         let (mut disclosed, mut run) = (Vec::new(), None::<Window>);
         for closed in closing.windows.into_iter().flatten() {
             let window = closed.rollup.window();
@@ -192,6 +202,12 @@ impl Product {
             disclosed.push(gate::empty(run.start, run.end, &self.terms(0, run.end, 0))?);
         }
         self.append(disclosed, closing.sequence, now)
+    }
+
+    /// One pass over the vault for these windows.
+    pub(super) fn count(&self, windows: &[Window]) -> Result<Closing, VaultError> {
+        let due = Due { contract: &self.contract, windows: windows.to_vec() };
+        self.vault.close(self.dataset(), &[due], self.limits)
     }
 
     pub(super) fn terms(&self, revision: u32, closed_through: UtcMicros, sources: u32) -> Terms<'_> {
@@ -265,8 +281,7 @@ impl Product {
         }
         let windows_total = calendar.count(from, until);
         let skipped = usize::try_from(windows_total).unwrap_or(usize::MAX).saturating_sub(PREVIEW_WINDOWS_MAX);
-        let due = Due { contract: &self.contract, windows: calendar.windows(from, until).skip(skipped).collect() };
-        let closing = self.vault.close(self.dataset(), &[due], self.limits)?;
+        let closing = self.count(&calendar.windows(from, until).skip(skipped).collect::<Vec<_>>())?;
         let mut windows = Vec::new();
         for closed in closing.windows.into_iter().flatten() {
             let Window { start, end } = closed.rollup.window();
