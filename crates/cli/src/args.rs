@@ -6,21 +6,10 @@ use std::path::PathBuf;
 /// A city needs a cluster of brains, not one central brain: one node a department, raw observations stay at home,
 /// only releases travel, and any node answers a question across the whole city.
 #[derive(Debug, Parser)]
-#[command(
-    name = "civicmesh",
-    version,
-    propagate_version = true,
-    max_term_width = 100
-)]
+#[command(name = "civicmesh", version, propagate_version = true, max_term_width = 100)]
 pub struct Arguments {
     /// What to log: error, warn, info, debug, or a filter such as `civicmesh_exchange=debug`
-    #[arg(
-        long,
-        global = true,
-        default_value = "info",
-        env = "CIVICMESH_LOG",
-        help_heading = "Logging"
-    )]
+    #[arg(long, global = true, default_value = "info", env = "CIVICMESH_LOG", help_heading = "Logging")]
     log: String,
     /// How log lines look
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]
@@ -39,10 +28,7 @@ pub struct Logs {
 impl Arguments {
     /// The logging options.
     pub fn logs(&self) -> Logs {
-        Logs {
-            filter: self.log.clone(),
-            format: self.log_format,
-        }
+        Logs { filter: self.log.clone(), format: self.log_format }
     }
 }
 

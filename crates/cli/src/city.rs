@@ -11,59 +11,24 @@ use std::process::ExitCode;
 pub fn run(command: CityCommand) -> Result<ExitCode> {
     let now = Environment::real().clock.now();
     match command {
-        CityCommand::Init {
-            dir,
-            name,
-            timezone,
-        } => {
-            let timezone = timezone
-                .parse()
-                .with_context(|| format!("`{timezone}` is no time zone that IANA knows"))?;
+        CityCommand::Init { dir, name, timezone } => {
+            let timezone = timezone.parse().with_context(|| format!("`{timezone}` is no time zone that IANA knows"))?;
             let office = CityOffice::init(&dir, &name, timezone, now)?;
             println!("{name} is founded; its office is {}", dir.display());
-            println!(
-                "the city's key has the fingerprint {}",
-                office.city_key()?.fingerprint()
-            );
-            eprintln!(
-                "keep {} safe: whoever holds it admits to the city",
-                dir.join("keys").display()
-            );
+            println!("the city's key has the fingerprint {}", office.city_key()?.fingerprint());
+            eprintln!("keep {} safe: whoever holds it admits to the city", dir.join("keys").display());
         }
-        CityCommand::Enroll {
-            dir,
-            request: Some(request),
-            answer,
-            replace,
-            ..
-        } => {
+        CityCommand::Enroll { dir, request: Some(request), answer, replace, .. } => {
             let answer = answer.unwrap_or_else(|| request.with_file_name("answer.json"));
             let bytes = say::read(&request)?;
             let enrolled = CityOffice::open(&dir)?.enroll(&bytes, replace, now)?;
             say::write(&answer, &enrolled.answer)?;
             describe(&enrolled, now.0);
-            println!(
-                "send {} back to the department: `civicmesh node accept NODE_DIR {0}`",
-                answer.display()
-            );
+            println!("send {} back to the department: `civicmesh node accept NODE_DIR {0}`", answer.display());
         }
-        CityCommand::Enroll {
-            dir,
-            request: None,
-            domain,
-            listen,
-            department,
-            seed,
-            out,
-            ..
-        } => {
+        CityCommand::Enroll { dir, request: None, domain, listen, department, seed, out, .. } => {
             let out = out.expect("clap demands --out where there is no --request");
-            let departure = departure(
-                domain.as_deref(),
-                listen.as_deref(),
-                department.as_deref(),
-                &seed,
-            )?;
+            let departure = departure(domain.as_deref(), listen.as_deref(), department.as_deref(), &seed)?;
             let office = CityOffice::open(&dir)?;
             let enrolled = office.enroll_out(&NodeFolder::new(&out), &departure, now)?;
             describe(&enrolled, now.0);
@@ -93,9 +58,7 @@ fn describe(enrolled: &Enrolled, now_us: i64) {
 /// What a person does next with a node's folder.
 pub fn next_step(dir: &Path) {
     let dir = dir.display();
-    println!(
-        "put the contracts into {dir}/contracts, then: civicmesh node check {dir} && civicmesh node run {dir}"
-    );
+    println!("put the contracts into {dir}/contracts, then: civicmesh node check {dir} && civicmesh node run {dir}");
 }
 
 /// What a new node's folder should say, from the command line.
@@ -108,14 +71,7 @@ pub fn departure(
     Ok(Departure {
         domain: domain.map(str::parse).transpose().context("--domain")?,
         listen: listen.map(str::parse).transpose().context("--listen")?,
-        department: department
-            .map(str::parse)
-            .transpose()
-            .context("--department")?,
-        seeds: seeds
-            .iter()
-            .map(|seed| seed.parse())
-            .collect::<Result<_, _>>()
-            .context("--seed")?,
+        department: department.map(str::parse).transpose().context("--department")?,
+        seeds: seeds.iter().map(|seed| seed.parse()).collect::<Result<_, _>>().context("--seed")?,
     })
 }

@@ -11,11 +11,7 @@ use std::process::ExitCode;
 
 pub fn run(command: ContractCommand) -> Result<ExitCode> {
     match command {
-        ContractCommand::Draft {
-            file,
-            domain,
-            product,
-        } => {
+        ContractCommand::Draft { file, domain, product } => {
             let domain = domain.parse().context("--domain")?;
             let product = product.parse().context("--product")?;
             print!("{}", contracts::draft(&file, &domain, &product)?);
@@ -28,17 +24,9 @@ pub fn run(command: ContractCommand) -> Result<ExitCode> {
                 Format::Table => checked.iter().for_each(describe),
                 Format::Json => say::json(&checked.iter().map(as_json).collect::<Vec<_>>())?,
             }
-            Ok(if checked.iter().all(Checked::ok) {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(if checked.iter().all(Checked::ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        ContractCommand::Preview {
-            node,
-            product,
-            format,
-        } => preview(&node, &product, format),
+        ContractCommand::Preview { node, product, format } => preview(&node, &product, format),
     }
 }
 
@@ -97,12 +85,7 @@ fn preview(node: &str, product: &str, format: Format) -> Result<ExitCode> {
             say::json(&json!({"windows": windows, "windows_total": preview.windows_total}))?;
         }
         Format::Table => {
-            let mut table = render::table(&[
-                "window",
-                "cells",
-                "suppressed",
-                "share of observations suppressed",
-            ]);
+            let mut table = render::table(&["window", "cells", "suppressed", "share of observations suppressed"]);
             for window in &preview.windows {
                 table.add_row([
                     render::moment(&zone, window.start.0),

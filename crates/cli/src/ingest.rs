@@ -15,11 +15,7 @@ const REJECTS_SHOWN_MAX: usize = 10;
 
 pub fn run(command: IngestCommand) -> Result<ExitCode> {
     match command.undo {
-        Some(IngestSubcommand::Undo {
-            node,
-            dataset,
-            file,
-        }) => {
+        Some(IngestSubcommand::Undo { node, dataset, file }) => {
             let rows = say::block_on(async {
                 let mut client = Client::connect(&node, Purpose::Ingest, say::token())?;
                 anyhow::Ok(client.undo(&dataset, &file).await?)
@@ -40,20 +36,12 @@ async fn ingest(arguments: IngestArguments) -> Result<ExitCode> {
     let last = arguments.files.len() - 1;
     for (index, file) in arguments.files.into_iter().enumerate() {
         let complete = match &arguments.complete {
-            Some(until) if index == last => {
-                until.clone().map_or(Complete::LastFull, Complete::Until)
-            }
+            Some(until) if index == last => until.clone().map_or(Complete::LastFull, Complete::Until),
             _ => Complete::No,
         };
-        let request = IngestRequest {
-            dataset: dataset.clone(),
-            source: arguments.source.clone(),
-            file: file.clone(),
-            complete,
-        };
-        let summary = one_file(&mut client, &request)
-            .await
-            .with_context(|| file.display().to_string())?;
+        let request =
+            IngestRequest { dataset: dataset.clone(), source: arguments.source.clone(), file: file.clone(), complete };
+        let summary = one_file(&mut client, &request).await.with_context(|| file.display().to_string())?;
         if arguments.format == Format::Table {
             println!("{}", describe(&file, &summary, &zone));
         }
@@ -62,14 +50,8 @@ async fn ingest(arguments: IngestArguments) -> Result<ExitCode> {
     if arguments.format == Format::Json {
         say::json(&summaries.iter().map(as_json).collect::<Vec<_>>())?;
     }
-    let exceeded = summaries
-        .iter()
-        .any(|(_, summary)| summary.rejects_exceeded);
-    Ok(if exceeded {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    let exceeded = summaries.iter().any(|(_, summary)| summary.rejects_exceeded);
+    Ok(if exceeded { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Takes one file in under a progress bar; rejects go to the terminal as they come.
@@ -91,25 +73,15 @@ fn follow(bar: &ProgressBar, name: &str, event: IngestEvent, shown: &mut usize) 
             bar.set_length(total);
             bar.set_position(bytes);
         }
-        IngestEvent::Rows {
-            read,
-            accepted,
-            rejected,
-            bytes,
-            total,
-        } => {
+        IngestEvent::Rows { read, accepted, rejected, bytes, total } => {
             bar.set_length(total);
             bar.set_position(bytes);
-            bar.set_message(format!(
-                "{read} rows read, {accepted} durable, {rejected} rejected"
-            ));
+            bar.set_message(format!("{read} rows read, {accepted} durable, {rejected} rejected"));
         }
         IngestEvent::Reject(reject) => {
             *shown += 1;
             match (*shown).cmp(&(REJECTS_SHOWN_MAX + 1)) {
-                std::cmp::Ordering::Less => {
-                    bar.suspend(|| eprintln!("{}", reject_line(name, &reject)))
-                }
+                std::cmp::Ordering::Less => bar.suspend(|| eprintln!("{}", reject_line(name, &reject))),
                 std::cmp::Ordering::Equal => {
                     bar.suspend(|| eprintln!("{name}: … further rejects are in the reject file"))
                 }
@@ -120,12 +92,7 @@ fn follow(bar: &ProgressBar, name: &str, event: IngestEvent, shown: &mut usize) 
 }
 
 fn reject_line(name: &str, reject: &Reject) -> String {
-    let Reject {
-        line,
-        column,
-        value,
-        reason,
-    } = reject;
+    let Reject { line, column, value, reason } = reject;
     if column.is_empty() {
         format!("{name}:{line}: {reason}")
     } else {
@@ -135,9 +102,7 @@ fn reject_line(name: &str, reject: &Reject) -> String {
 
 /// The house's progress bar.
 pub fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .expect("the template is a constant")
-        .progress_chars("━╸─")
+    ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("━╸─")
 }
 
 fn describe(file: &Path, summary: &IngestSummary, zone: &str) -> String {
@@ -156,10 +121,7 @@ fn describe(file: &Path, summary: &IngestSummary, zone: &str) -> String {
     }
     let mut text = format!("{}: {}", file_name(file), parts.join(", "));
     if let Some(through) = summary.closed_through {
-        text.push_str(&format!(
-            "; closed through {}",
-            render::moment(zone, through.0)
-        ));
+        text.push_str(&format!("; closed through {}", render::moment(zone, through.0)));
     }
     if let Some(rejects) = &summary.reject_file {
         text.push_str(&format!("\n  rejected rows are kept in {rejects}"));
@@ -184,8 +146,5 @@ fn as_json((file, summary): &(PathBuf, IngestSummary)) -> serde_json::Value {
 }
 
 fn file_name(file: &Path) -> String {
-    file.file_name().map_or_else(
-        || file.display().to_string(),
-        |name| name.to_string_lossy().into_owned(),
-    )
+    file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

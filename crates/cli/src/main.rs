@@ -41,12 +41,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Status(command) => status::run(&command),
         Command::Demo(command) => demo::run(command),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "civicmesh",
-                &mut std::io::stdout(),
-            );
+            clap_complete::generate(shell, &mut Arguments::command(), "civicmesh", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -12,10 +12,7 @@ use std::process::ExitCode;
 pub fn run(command: &QueryCommand) -> Result<ExitCode> {
     let (zone, answer) = say::block_on(async {
         let mut client = Client::connect(&command.node, Purpose::Query, say::token())?;
-        let answer = client
-            .query(&command.sql, command.require_complete)
-            .await
-            .map_err(plain)?;
+        let answer = client.query(&command.sql, command.require_complete).await.map_err(plain)?;
         let zone = client.status().await?.time_zone;
         anyhow::Ok((zone, answer))
     })?;
@@ -49,16 +46,10 @@ fn print(answer: &QueryAnswer, zone: &str, format: AnswerFormat) -> Result<()> {
 /// A node's refusal in plain words, with what can be asked instead; a gap under `--require-complete` has its own exit code.
 pub fn plain(error: ClientError) -> anyhow::Error {
     match error {
-        ClientError::Incomplete { message } => Exit {
-            code: say::INCOMPLETE,
-            message,
+        ClientError::Incomplete { message } => Exit { code: say::INCOMPLETE, message }.into(),
+        ClientError::Refused { message, instead: Some(instead), .. } => {
+            anyhow::anyhow!("{message}\n  instead: {instead}")
         }
-        .into(),
-        ClientError::Refused {
-            message,
-            instead: Some(instead),
-            ..
-        } => anyhow::anyhow!("{message}\n  instead: {instead}"),
         other => other.into(),
     }
 }

@@ -12,10 +12,7 @@ use std::sync::Arc;
 /// A bare table in the house's style, aligned for reading.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header);
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -27,16 +24,10 @@ pub fn rows(batches: &[RecordBatch]) -> Result<Table> {
     let Some(first) = batches.first() else {
         return Ok(Table::new());
     };
-    let names: Vec<&str> = first
-        .schema_ref()
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .collect();
+    let names: Vec<&str> = first.schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
     let mut table = table(&names);
-    let texts: Vec<Vec<String>> = (0..names.len())
-        .map(|column| column_texts(batches, column))
-        .collect::<Result<_>>()?;
+    let texts: Vec<Vec<String>> =
+        (0..names.len()).map(|column| column_texts(batches, column)).collect::<Result<_>>()?;
     for row in 0..texts.first().map_or(0, Vec::len) {
         table.add_row(texts.iter().map(|column| column[row].as_str()));
     }
@@ -54,13 +45,10 @@ pub fn column_texts(batches: &[RecordBatch], column: usize) -> Result<Vec<String
     for batch in batches {
         let array = batch.column(column).as_ref();
         match array.data_type() {
-            DataType::Float64 => {
-                texts.extend(array.as_primitive::<Float64Type>().iter().map(float))
-            }
+            DataType::Float64 => texts.extend(array.as_primitive::<Float64Type>().iter().map(float)),
             _ => {
-                let options = FormatOptions::default()
-                    .with_null("–")
-                    .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S %Z"));
+                let options =
+                    FormatOptions::default().with_null("–").with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S %Z"));
                 let formatter = ArrayFormatter::try_new(array, &options)?;
                 texts.extend((0..array.len()).map(|row| formatter.value(row).to_string()));
             }
@@ -68,9 +56,7 @@ pub fn column_texts(batches: &[RecordBatch], column: usize) -> Result<Vec<String
     }
     if let Some(first) = batches.first()
         && is_timestamp(first.column(column).data_type())
-        && texts
-            .iter()
-            .all(|text| text == "–" || text.contains(" 00:00:00 "))
+        && texts.iter().all(|text| text == "–" || text.contains(" 00:00:00 "))
     {
         for text in &mut texts {
             text.truncate(text.find(' ').unwrap_or(text.len()));
@@ -90,11 +76,7 @@ pub fn float(value: Option<f64>) -> String {
         Some(value) if value.is_finite() && value.abs() < 1e15 => {
             let text = format!("{value:.4}");
             let text = text.trim_end_matches('0').trim_end_matches('.');
-            if text == "-0" {
-                "0".to_owned()
-            } else {
-                text.to_owned()
-            }
+            if text == "-0" { "0".to_owned() } else { text.to_owned() }
         }
         Some(value) => value.to_string(),
     }
@@ -117,9 +99,7 @@ pub fn json_rows(batches: &[RecordBatch]) -> Result<serde_json::Value> {
 
 /// The rows as CSV with a header.
 pub fn csv(batches: &[RecordBatch], out: impl Write) -> Result<()> {
-    let mut writer = arrow::csv::WriterBuilder::new()
-        .with_header(true)
-        .build(out);
+    let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(out);
     for batch in batches {
         writer.write(batch)?;
     }
@@ -138,15 +118,10 @@ pub fn parquet(schema: &SchemaRef, batches: &[RecordBatch], out: impl Write + Se
 
 /// A time in microseconds since the epoch, in a zone: the date alone when it is midnight there.
 pub fn moment(batch_zone: &str, micros: i64) -> String {
-    let array = arrow::array::PrimitiveArray::<TimestampMicrosecondType>::from(vec![micros])
-        .with_timezone(batch_zone);
+    let array = arrow::array::PrimitiveArray::<TimestampMicrosecondType>::from(vec![micros]).with_timezone(batch_zone);
     let options = FormatOptions::default().with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S"));
     match ArrayFormatter::try_new(&array, &options) {
-        Ok(formatter) => formatter
-            .value(0)
-            .to_string()
-            .trim_end_matches(" 00:00:00")
-            .to_owned(),
+        Ok(formatter) => formatter.value(0).to_string().trim_end_matches(" 00:00:00").to_owned(),
         Err(_) => micros.to_string(),
     }
 }
@@ -185,18 +160,11 @@ mod tests {
     use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
 
     fn batch() -> RecordBatch {
-        let midnight = TimestampMicrosecondArray::from(vec![1_582_520_400_000_000])
-            .with_timezone("America/New_York");
+        let midnight = TimestampMicrosecondArray::from(vec![1_582_520_400_000_000]).with_timezone("America/New_York");
         RecordBatch::try_from_iter([
             ("week", Arc::new(midnight) as ArrayRef),
-            (
-                "mph",
-                Arc::new(Float64Array::from(vec![11.512_345_6])) as ArrayRef,
-            ),
-            (
-                "borough",
-                Arc::new(StringArray::from(vec![None::<&str>])) as ArrayRef,
-            ),
+            ("mph", Arc::new(Float64Array::from(vec![11.512_345_6])) as ArrayRef),
+            ("borough", Arc::new(StringArray::from(vec![None::<&str>])) as ArrayRef),
         ])
         .expect("a batch")
     }
@@ -204,10 +172,7 @@ mod tests {
     #[test]
     fn a_table_reads_well_and_json_keeps_every_digit() {
         let text = rows(&[batch()]).expect("a table").to_string();
-        assert!(
-            text.contains("2020-02-24") && !text.contains("00:00:00"),
-            "{text}"
-        );
+        assert!(text.contains("2020-02-24") && !text.contains("00:00:00"), "{text}");
         assert!(text.contains("11.5123") && text.contains('–'), "{text}");
         let json = json_rows(&[batch()]).expect("JSON");
         assert_eq!(json[0]["mph"], 11.512_345_6);

@@ -49,10 +49,7 @@ pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 
 /// Runs what talks to a node.
 pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(work)
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 /// Reads a file whole.
@@ -67,6 +64,5 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 /// A path as text, for what takes a folder or a URL.
 pub fn text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str()
-        .with_context(|| format!("{}: not UTF-8", path.display()))
+    path.to_str().with_context(|| format!("{}: not UTF-8", path.display()))
 }

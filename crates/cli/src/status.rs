@@ -23,87 +23,49 @@ pub fn run(command: &StatusCommand) -> Result<ExitCode> {
 fn print(status: &CityStatus) {
     println!(
         "{} as {} sees it ({}, civicmesh {}, certificate for {} days)\n",
-        status.city,
-        status.domain,
-        status.time_zone,
-        status.node_version,
-        status.certificate_days_left
+        status.city, status.domain, status.time_zone, status.node_version, status.certificate_days_left
     );
-    let mut domains = render::table(&[
-        "domain",
-        "address",
-        "link",
-        "certificate",
-        "sent",
-        "received",
-    ]);
+    let mut domains = render::table(&["domain", "address", "link", "certificate", "sent", "received"]);
     for domain in &status.domains {
         domains.add_row([
             domain.domain.to_string(),
             domain.address.clone(),
             link(domain, status.now.0),
-            domain
-                .certificate_days_left
-                .map_or_else(String::new, |days| format!("{days} days")),
+            domain.certificate_days_left.map_or_else(String::new, |days| format!("{days} days")),
             render::bytes(domain.sent_bytes),
             render::bytes(domain.received_bytes),
         ]);
     }
     println!("{domains}\n");
-    let mut products = render::table(&[
-        "product",
-        "method",
-        "newest window",
-        "closed through",
-        "head age",
-        "log entries",
-        "notes",
-    ]);
+    let mut products =
+        render::table(&["product", "method", "newest window", "closed through", "head age", "log entries", "notes"]);
     for product in &status.products {
         let moment = |time: Option<civicmesh_node::model::time::UtcMicros>| {
-            time.map_or_else(
-                || "–".to_owned(),
-                |time| render::moment(&status.time_zone, time.0),
-            )
+            time.map_or_else(|| "–".to_owned(), |time| render::moment(&status.time_zone, time.0))
         };
         products.add_row([
             product.product.to_string(),
             product.method.clone(),
             moment(product.newest_window_start),
             moment(product.closed_through),
-            product
-                .head_age_us
-                .map_or_else(String::new, render::stretch),
+            product.head_age_us.map_or_else(String::new, render::stretch),
             product.entries.to_string(),
             notes(product),
         ]);
     }
     println!("{products}");
     if !status.sources.is_empty() {
-        let mut sources = render::table(&[
-            "dataset",
-            "source",
-            "delivered up to",
-            "files",
-            "rows",
-            "notes",
-        ]);
+        let mut sources = render::table(&["dataset", "source", "delivered up to", "files", "rows", "notes"]);
         for source in &status.sources {
-            let watermark = source.watermark.map_or_else(
-                || "–".to_owned(),
-                |at| render::moment(&status.time_zone, at.0),
-            );
+            let watermark =
+                source.watermark.map_or_else(|| "–".to_owned(), |at| render::moment(&status.time_zone, at.0));
             sources.add_row([
                 source.dataset.to_string(),
                 source.source.to_string(),
                 watermark,
                 source.files.to_string(),
                 source.rows.to_string(),
-                if source.idle {
-                    "idle: holds no window open".to_owned()
-                } else {
-                    String::new()
-                },
+                if source.idle { "idle: holds no window open".to_owned() } else { String::new() },
             ]);
         }
         println!("\n{sources}");
@@ -119,11 +81,7 @@ fn link(domain: &DomainStatus, now_us: i64) -> String {
             None => "reached".to_owned(),
         },
         LinkState::Unreachable => match domain.unreachable_since {
-            Some(since) => format!(
-                "unreachable for {} ({})",
-                render::stretch(now_us - since.0),
-                domain.reason
-            ),
+            Some(since) => format!("unreachable for {} ({})", render::stretch(now_us - since.0), domain.reason),
             None => format!("unreachable ({})", domain.reason),
         },
     }

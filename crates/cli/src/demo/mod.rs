@@ -52,27 +52,22 @@ const DECEMBER: (&str, &str, &str) = ("ridership", "ridership_2020_12.csv.gz", "
 
 /// Questions that are refused, with what each shows.
 const REFUSED: [(&str, &str); 3] = [
-    (
-        "the fastest trip: one person's trip",
-        "SELECT max(speed) FROM traffic.taxi",
-    ),
+    ("the fastest trip: one person's trip", "SELECT max(speed) FROM traffic.taxi"),
     (
         "one Staten Island day: too few trips to hide in",
         "SELECT avg(speed) FROM traffic.taxi WHERE borough = 'Staten Island' AND time >= '2020-03-11' AND time < '2020-03-12'",
     ),
-    (
-        "a product that health does not grant to traffic",
-        "SELECT sum(admissions) FROM health.admissions",
-    ),
+    ("a product that health does not grant to traffic", "SELECT sum(admissions) FROM health.admissions"),
 ];
 
 pub fn run(command: DemoCommand) -> Result<ExitCode> {
     let files = command.files.canonicalize().with_context(|| {
-        format!("{}: the demonstration's files are not there; call it in the repository, or give --files", command.files.display())
+        format!(
+            "{}: the demonstration's files are not there; call it in the repository, or give --files",
+            command.files.display()
+        )
     })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(show(&command, &files))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -80,21 +75,10 @@ pub fn run(command: DemoCommand) -> Result<ExitCode> {
 async fn show(command: &DemoCommand, files: &Path) -> Result<()> {
     let home = nodes::Home::new(command.dir.as_deref())?;
     println!("New York, spring 2020: four departments, four nodes, no central brain\n");
-    let mut nodes = step(
-        "four nodes start, each with keys of its own",
-        Nodes::start(home.path(), files, &DEPARTMENTS),
-    )
-    .await?;
-    step(
-        "each takes its own observations in and closes its days",
-        take_in(&nodes, files),
-    )
-    .await?;
-    step(
-        "each holds every release that it is granted",
-        nodes.converged(),
-    )
-    .await?;
+    let mut nodes =
+        step("four nodes start, each with keys of its own", Nodes::start(home.path(), files, &DEPARTMENTS)).await?;
+    step("each takes its own observations in and closes its days", take_in(&nodes, files)).await?;
+    step("each holds every release that it is granted", nodes.converged()).await?;
     ask_everywhere(&nodes, files).await?;
     refuse(&nodes).await?;
     survive(&mut nodes, files).await?;
@@ -110,8 +94,7 @@ async fn step<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T>
     bar.enable_steady_tick(Duration::from_millis(100));
     let outcome = tokio::time::timeout(PATIENCE, work).await;
     bar.finish_and_clear();
-    let value =
-        outcome.with_context(|| format!("not within {} s: {what}", PATIENCE.as_secs()))??;
+    let value = outcome.with_context(|| format!("not within {} s: {what}", PATIENCE.as_secs()))??;
     println!("  ✓ {what} ({:.1} s)", begun.elapsed().as_secs_f64());
     Ok(value)
 }
@@ -147,20 +130,10 @@ async fn ask_everywhere(nodes: &Nodes, files: &Path) -> Result<()> {
     );
     let expected = render::json_rows(&first.batches)?;
     for (domain, answer) in &answers {
-        ensure!(
-            render::json_rows(&answer.batches)? == expected,
-            "{domain} gives another table than {}",
-            answers[0].0
-        );
-        println!(
-            "  ✓ {domain} gives this table in {} ms",
-            answer.elapsed.as_millis()
-        );
+        ensure!(render::json_rows(&answer.batches)? == expected, "{domain} gives another table than {}", answers[0].0);
+        println!("  ✓ {domain} gives this table in {} ms", answer.elapsed.as_millis());
     }
-    println!(
-        "\n{}",
-        crate::completeness::footer(&first.completeness, TIMEZONE)
-    );
+    println!("\n{}", crate::completeness::footer(&first.completeness, TIMEZONE));
     Ok(())
 }
 
@@ -181,22 +154,11 @@ async fn survive(nodes: &mut Nodes, files: &Path) -> Result<()> {
     nodes.kill("transit")?;
     step("traffic notices", nodes.unreachable("traffic", "transit")).await?;
     let answer = nodes.ask("traffic", question::SQL).await?;
-    println!(
-        "  ✓ traffic still answers, in {} ms, and says how old transit's part is:",
-        answer.elapsed.as_millis()
-    );
-    let transit: Vec<_> = answer
-        .completeness
-        .into_iter()
-        .filter(|part| part.owner.as_str() == "transit")
-        .collect();
+    println!("  ✓ traffic still answers, in {} ms, and says how old transit's part is:", answer.elapsed.as_millis());
+    let transit: Vec<_> = answer.completeness.into_iter().filter(|part| part.owner.as_str() == "transit").collect();
     println!("    {}", crate::completeness::footer(&transit, TIMEZONE));
     step("transit starts again", nodes.restart("transit")).await?;
-    step(
-        "transit takes December in",
-        nodes.ingest("transit", files, DECEMBER),
-    )
-    .await?;
+    step("transit takes December in", nodes.ingest("transit", files, DECEMBER)).await?;
     step("December has arrived at every peer", nodes.converged()).await?;
     let sql = "SELECT date_trunc('month', time) AS month, avg(subway_riders) AS riders FROM transit.ridership WHERE time >= '2020-11-01' GROUP BY 1 ORDER BY 1";
     let answer = nodes.ask("weather", sql).await?;
@@ -209,21 +171,13 @@ async fn farewell(command: &DemoCommand, nodes: Nodes) -> Result<()> {
     if command.keep {
         println!("\nThe city runs until Ctrl-C. Ask it, at any node:\n");
         for department in &DEPARTMENTS {
-            println!(
-                "  civicmesh query --node {} \"SHOW TABLES\"",
-                nodes.dir(department.domain).display()
-            );
+            println!("  civicmesh query --node {} \"SHOW TABLES\"", nodes.dir(department.domain).display());
         }
-        println!(
-            "\n  civicmesh status --node {}",
-            nodes.dir("traffic").display()
-        );
+        println!("\n  civicmesh status --node {}", nodes.dir("traffic").display());
         println!("\n(civicmesh is {})", std::env::current_exe()?.display());
         tokio::signal::ctrl_c().await?;
     } else {
-        println!(
-            "\nTo keep this city running and ask it a question of your own: civicmesh demo --keep"
-        );
+        println!("\nTo keep this city running and ask it a question of your own: civicmesh demo --keep");
         println!("(civicmesh is {})", std::env::current_exe()?.display());
     }
     nodes.stop().await
@@ -236,13 +190,6 @@ fn in_words(error: civicmesh_node::client::ClientError) -> anyhow::Error {
 }
 
 /// What a token names in the environment has no place in the demonstration: its nodes have tokens of their own.
-fn client(
-    dir: &Path,
-    purpose: civicmesh_node::office::Purpose,
-) -> Result<civicmesh_node::client::Client> {
-    Ok(civicmesh_node::client::Client::connect(
-        say::text(dir)?,
-        purpose,
-        None,
-    )?)
+fn client(dir: &Path, purpose: civicmesh_node::office::Purpose) -> Result<civicmesh_node::client::Client> {
+    Ok(civicmesh_node::client::Client::connect(say::text(dir)?, purpose, None)?)
 }

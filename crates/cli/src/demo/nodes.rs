@@ -43,10 +43,7 @@ impl Home {
         };
         let office = named.join("office/city.toml");
         if named.exists() && named.read_dir()?.next().is_some() && !office.exists() {
-            bail!(
-                "{} is not empty and holds no earlier demonstration; name another folder",
-                named.display()
-            );
+            bail!("{} is not empty and holds no earlier demonstration; name another folder", named.display());
         }
         clear(named)?;
         std::fs::create_dir_all(named).with_context(|| named.display().to_string())?;
@@ -90,10 +87,7 @@ struct Running {
 
 impl Running {
     fn start(&mut self) -> Result<()> {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.dir.join("node.log"))?;
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.join("node.log"))?;
         let child = Command::new(std::env::current_exe()?)
             .args(["node", "run"])
             .arg(&self.dir)
@@ -155,8 +149,7 @@ impl Nodes {
             office.enroll_out(&NodeFolder::new(&dir), &departure, now)?;
             for name in department.contracts.iter().chain(department.lookups) {
                 let from = files.join(department.domain).join(name);
-                std::fs::copy(&from, dir.join("contracts").join(name))
-                    .with_context(|| from.display().to_string())?;
+                std::fs::copy(&from, dir.join("contracts").join(name)).with_context(|| from.display().to_string())?;
             }
             set_demo_pace(&dir)?;
             nodes.insert(department.domain, Running { dir, child: None });
@@ -178,12 +171,7 @@ impl Nodes {
     }
 
     /// Takes one file in; anything but a clean ingest ends the demonstration.
-    pub async fn ingest(
-        &self,
-        domain: &str,
-        files: &Path,
-        (dataset, file, until): Feed,
-    ) -> Result<()> {
+    pub async fn ingest(&self, domain: &str, files: &Path, (dataset, file, until): Feed) -> Result<()> {
         let request = IngestRequest {
             dataset: dataset.to_owned(),
             source: None,
@@ -195,19 +183,13 @@ impl Nodes {
             .await
             .with_context(|| format!("{domain}: {file}"))?;
         if summary.rejects_exceeded {
-            bail!(
-                "{domain}: {file}: {} rows rejected, more than the contract allows",
-                summary.rejected
-            );
+            bail!("{domain}: {file}: {} rows rejected, more than the contract allows", summary.rejected);
         }
         Ok(())
     }
 
     pub async fn ask(&self, domain: &str, sql: &str) -> Result<QueryAnswer> {
-        client(self.dir(domain), Purpose::Query)?
-            .query(sql, false)
-            .await
-            .map_err(in_words)
+        client(self.dir(domain), Purpose::Query)?.query(sql, false).await.map_err(in_words)
     }
 
     async fn status(&self, domain: &str) -> Result<CityStatus> {
@@ -223,19 +205,15 @@ impl Nodes {
             }
             let owned: BTreeMap<_, _> = statuses
                 .iter()
-                .flat_map(|status| {
-                    status
-                        .products
-                        .iter()
-                        .filter(|product| product.owner == status.domain)
-                })
+                .flat_map(|status| status.products.iter().filter(|product| product.owner == status.domain))
                 .map(|product| (product.product.clone(), product.entries))
                 .collect();
             let whole = statuses.iter().all(|status| {
                 owned.iter().all(|(id, entries)| {
-                    status.products.iter().any(|product| {
-                        product.product == *id && (!product.granted || product.entries == *entries)
-                    })
+                    status
+                        .products
+                        .iter()
+                        .any(|product| product.product == *id && (!product.granted || product.entries == *entries))
                 })
             });
             if whole && owned.values().all(|entries| *entries > 0) {
@@ -249,9 +227,11 @@ impl Nodes {
     pub async fn unreachable(&self, at: &str, domain: &str) -> Result<()> {
         loop {
             let status = self.status(at).await?;
-            if status.domains.iter().any(|other| {
-                other.domain.as_str() == domain && other.link == LinkState::Unreachable
-            }) {
+            if status
+                .domains
+                .iter()
+                .any(|other| other.domain.as_str() == domain && other.link == LinkState::Unreachable)
+            {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_PAUSE).await;
@@ -273,9 +253,7 @@ impl Nodes {
     pub async fn stop(mut self) -> Result<()> {
         for node in self.nodes.values() {
             if let Some(child) = &node.child {
-                Command::new("kill")
-                    .args(["-TERM", &child.id().to_string()])
-                    .status()?;
+                Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
             }
         }
         for node in self.nodes.values_mut() {
@@ -291,10 +269,7 @@ impl Nodes {
 fn set_demo_pace(dir: &Path) -> Result<()> {
     let file = dir.join("node.toml");
     let text = std::fs::read_to_string(&file)?;
-    std::fs::write(
-        &file,
-        format!("{text}\n[pull]\ninterval_ms = 500\nbackoff_ms_max = 2000\n"),
-    )?;
+    std::fs::write(&file, format!("{text}\n[pull]\ninterval_ms = 500\nbackoff_ms_max = 2000\n"))?;
     Ok(())
 }
 
@@ -305,8 +280,5 @@ async fn free_ports(count: usize) -> Result<Vec<String>> {
     for _ in 0..count {
         listeners.push(network.listen("127.0.0.1:0").await?);
     }
-    Ok(listeners
-        .iter()
-        .map(|listener| listener.local_address())
-        .collect())
+    Ok(listeners.iter().map(|listener| listener.local_address()).collect())
 }

@@ -41,12 +41,7 @@ pub fn beside(answer: &[RecordBatch], raw: &[RecordBatch]) -> Result<Table> {
         let (ours, theirs) = (floats(answer, column)?, floats(raw, column)?);
         header.extend([schema.field(column).name().clone(), "raw".to_owned()]);
         columns.push(ours.iter().map(|value| figure(*value)).collect());
-        columns.push(
-            ours.iter()
-                .zip(&theirs)
-                .map(|(ours, theirs)| compared(*ours, *theirs))
-                .collect(),
-        );
+        columns.push(ours.iter().zip(&theirs).map(|(ours, theirs)| compared(*ours, *theirs)).collect());
     }
     let mut table = render::table(&header.iter().map(String::as_str).collect::<Vec<_>>());
     for row in 0..columns[0].len() {
@@ -94,11 +89,7 @@ fn figure(value: Option<f64>) -> String {
         }
         text.push(digit);
     }
-    if value < 0.0 {
-        format!("-{text}")
-    } else {
-        text
-    }
+    if value < 0.0 { format!("-{text}") } else { text }
 }
 
 #[cfg(test)]
