@@ -38,33 +38,15 @@ impl Ledger {
         now: UtcMicros,
     ) -> Result<SignedHead, LedgerError> {
         if !self.owns(product) {
-            return Err(LedgerError::Owner {
-                product: product.clone(),
-                own: false,
-            });
+            return Err(LedgerError::Owner { product: product.clone(), own: false });
         }
         if disclosed.is_empty() {
             return Err(LedgerError::NothingToAppend(product.clone()));
         }
-        let bodies = disclosed
-            .iter()
-            .map(|disclosed| disclosed.entry().encode())
-            .collect();
+        let bodies = disclosed.iter().map(|disclosed| disclosed.entry().encode()).collect();
         let _writing = locked(&self.writing);
-        let growth = Growth::of(
-            self,
-            product,
-            self.known(product)?,
-            bodies,
-            counted_sequence,
-        )?;
-        let head = head(
-            product,
-            growth.frontier().size(),
-            growth.frontier().root(),
-            growth.closed_through(),
-            now,
-        );
+        let growth = Growth::of(self, product, self.known(product)?, bodies, counted_sequence)?;
+        let head = head(product, growth.frontier().size(), growth.frontier().root(), growth.closed_through(), now);
         let head = key.sign(head);
         let mut batch = self.store.batch();
         growth.write(product, head.clone(), None, &mut batch);
@@ -82,27 +64,17 @@ impl Ledger {
         now: UtcMicros,
     ) -> Result<SignedHead, LedgerError> {
         if !self.owns(product) {
-            return Err(LedgerError::Owner {
-                product: product.clone(),
-                own: false,
-            });
+            return Err(LedgerError::Owner { product: product.clone(), own: false });
         }
         let log = self.known(product)?;
         if size > log.size() {
-            return Err(LedgerError::BeyondTheLog {
-                product: product.clone(),
-                asked: size,
-                size: log.size(),
-            });
+            return Err(LedgerError::BeyondTheLog { product: product.clone(), asked: size, size: log.size() });
         }
         let closed_through = match size {
             0 => UtcMicros::MIN,
             _ => {
-                let last = self
-                    .store
-                    .get(leaf::KEYSPACE, &leaf::key(product, size - 1))?;
-                Leaf::from_bytes(&last.ok_or(LedgerError::Damaged("a leaf is missing"))?)?
-                    .closed_through
+                let last = self.store.get(leaf::KEYSPACE, &leaf::key(product, size - 1))?;
+                Leaf::from_bytes(&last.ok_or(LedgerError::Damaged("a leaf is missing"))?)?.closed_through
             }
         };
         let root = self.frontier_at(product, size)?.root();
@@ -110,32 +82,13 @@ impl Ledger {
     }
 
     /// What the newest entry about the window that starts at `start` counted, if there is one.
-    pub fn counted(
-        &self,
-        product: &ProductId,
-        start: UtcMicros,
-    ) -> Result<Option<Counted>, LedgerError> {
+    pub fn counted(&self, product: &ProductId, start: UtcMicros) -> Result<Option<Counted>, LedgerError> {
         let covered = last_before(&self.store, product, UtcMicros(start.0.saturating_add(1)))?;
         let covered = covered.filter(|(_, covered)| covered.end > start);
-        Ok(covered.map(|(_, covered)| Counted {
-            revision: covered.revision,
-            sequence: covered.sequence,
-        }))
+        Ok(covered.map(|(_, covered)| Counted { revision: covered.revision, sequence: covered.sequence }))
     }
 }
 
-fn head(
-    product: &ProductId,
-    size: u64,
-    root: Hash32,
-    closed_through: UtcMicros,
-    at: UtcMicros,
-) -> Head {
-    Head {
-        product: product.clone(),
-        size,
-        root,
-        closed_through,
-        at,
-    }
+fn head(product: &ProductId, size: u64, root: Hash32, closed_through: UtcMicros, at: UtcMicros) -> Head {
+    Head { product: product.clone(), size, root, closed_through, at }
 }

@@ -31,10 +31,7 @@ impl Ledger {
             return Ok(false);
         }
         if known.is_none() && records(&self.store)?.len() >= PRODUCTS_MAX {
-            return Err(LedgerError::TooMany {
-                what: "products",
-                max: PRODUCTS_MAX,
-            });
+            return Err(LedgerError::TooMany { what: "products", max: PRODUCTS_MAX });
         }
         let mut known = known.unwrap_or_else(|| ProductRecord {
             contract: hash,
@@ -59,10 +56,7 @@ impl Ledger {
         if known.contracts.contains(&contract.hash()) {
             return Ok(false);
         }
-        self.breaks(
-            &*self.contract_by_hash(&known.contract)?.ok_or(MISSING)?,
-            contract,
-        )?;
+        self.breaks(&*self.contract_by_hash(&known.contract)?.ok_or(MISSING)?, contract)?;
         self.store_contract(contract, known, now)?;
         Ok(true)
     }
@@ -72,16 +66,12 @@ impl Ledger {
         let Some(known) = record(&self.store, product)? else {
             return Ok(None);
         };
-        self.contract_by_hash(&known.contract)?
-            .ok_or(MISSING)
-            .map(Some)
+        self.contract_by_hash(&known.contract)?.ok_or(MISSING).map(Some)
     }
 
     /// Every contract of a product by its hash, in the order in which they were first seen.
     pub fn contract_history(&self, product: &ProductId) -> Result<Vec<Hash32>, LedgerError> {
-        Ok(record(&self.store, product)?
-            .map(|known| known.contracts)
-            .unwrap_or_default())
+        Ok(record(&self.store, product)?.map(|known| known.contracts).unwrap_or_default())
     }
 
     /// The contract whose public document has this hash.
@@ -107,38 +97,23 @@ impl Ledger {
 
     fn breaks(&self, newer: &Contract, older: &Contract) -> Result<(), LedgerError> {
         match newer.breaks(older) {
-            Some(reason) => Err(LedgerError::ContractBreaks {
-                product: newer.product.clone(),
-                reason,
-            }),
+            Some(reason) => Err(LedgerError::ContractBreaks { product: newer.product.clone(), reason }),
             None => Ok(()),
         }
     }
 
-    fn store_contract(
-        &self,
-        contract: &Contract,
-        mut known: ProductRecord,
-        now: UtcMicros,
-    ) -> Result<(), LedgerError> {
+    fn store_contract(&self, contract: &Contract, mut known: ProductRecord, now: UtcMicros) -> Result<(), LedgerError> {
         let hash = contract.hash();
         let mut batch = self.store.batch();
         if !known.contracts.contains(&hash) {
             if known.contracts.len() >= CONTRACTS_MAX {
-                return Err(LedgerError::TooMany {
-                    what: "contracts of one product",
-                    max: CONTRACTS_MAX,
-                });
+                return Err(LedgerError::TooMany { what: "contracts of one product", max: CONTRACTS_MAX });
             }
             known.contracts.push(hash);
             let value = contract::to_bytes(now, contract.public_document());
             batch.put(contract::KEYSPACE, contract::key(&hash), value);
         }
-        batch.put(
-            product::KEYSPACE,
-            product::key(&contract.product),
-            known.to_bytes(),
-        );
+        batch.put(product::KEYSPACE, product::key(&contract.product), known.to_bytes());
         Ok(self.store.commit(batch)?)
     }
 }

@@ -247,17 +247,11 @@ impl Rejection {
                 | Self::PageTooLarge { .. }
                 | Self::WrongSize { .. }
                 | Self::UnknownContract { .. }
-                | Self::NotCanonical {
-                    error: EntryError::Version(_),
-                    ..
-                }
+                | Self::NotCanonical { error: EntryError::Version(_), .. }
         )
     }
 
     pub(crate) fn of(self, product: &ProductId) -> LedgerError {
-        LedgerError::Rejected {
-            product: product.clone(),
-            rejection: self,
-        }
+        LedgerError::Rejected { product: product.clone(), rejection: self }
     }
 }

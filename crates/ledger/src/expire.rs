@@ -47,10 +47,7 @@ impl Ledger {
         let mut batch = self.store.batch();
         let (mut dropped, mut next) = (0, None);
         let leaves = leaf::range(product, from, record.size());
-        for stored in self
-            .store
-            .iterate(leaf::KEYSPACE, leaves, Direction::Forward)
-        {
+        for stored in self.store.iterate(leaf::KEYSPACE, leaves, Direction::Forward) {
             let (key, value) = stored?;
             let leaf = Leaf::from_bytes(&value)?;
             if leaf.end > expired || !leaf.body_kept {
@@ -62,15 +59,7 @@ impl Ledger {
                 break;
             }
             batch.delete(entry::KEYSPACE, entry::key(product, index));
-            batch.put(
-                leaf::KEYSPACE,
-                &key,
-                Leaf {
-                    body_kept: false,
-                    ..leaf
-                }
-                .to_bytes(),
-            );
+            batch.put(leaf::KEYSPACE, &key, Leaf { body_kept: false, ..leaf }.to_bytes());
             dropped += 1;
         }
         if dropped > 0 {

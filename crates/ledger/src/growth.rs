@@ -45,35 +45,19 @@ impl Growth {
         let mut frontier = log.map_or_else(Frontier::new, |log| log.frontier.clone());
         let newest = log.map(|log| log.newest);
         let mut closed_through = closed_through(&record);
-        let mut timeline =
-            Timeline::new(&ledger.store, product, ledger.zone, newest, closed_through);
+        let mut timeline = Timeline::new(&ledger.store, product, ledger.zone, newest, closed_through);
         let from = frontier.size();
         let (mut leaves, mut checkpoints) = (Vec::with_capacity(bodies.len()), Vec::new());
         for body in &bodies {
             let index = frontier.size();
             let entry = read(index, body, product)?;
             let hash = entry.contract();
-            let contract = record
-                .contracts
-                .contains(&hash)
-                .then(|| ledger.contract_by_hash(&hash))
-                .transpose()?;
-            let unknown = || {
-                Rejection::UnknownContract {
-                    index,
-                    contract: hash,
-                }
-                .of(product)
-            };
+            let contract = record.contracts.contains(&hash).then(|| ledger.contract_by_hash(&hash)).transpose()?;
+            let unknown = || Rejection::UnknownContract { index, contract: hash }.of(product);
             let contract = contract.flatten().ok_or_else(unknown)?;
             timeline.place(index, &entry, &contract, sequence)?;
             closed_through = entry.closed_through();
-            let leaf = Leaf {
-                hash: leaf_hash(body),
-                closed_through,
-                end: entry.window().end,
-                body_kept: true,
-            };
+            let leaf = Leaf { hash: leaf_hash(body), closed_through, end: entry.window().end, body_kept: true };
             frontier.append(leaf.hash);
             leaves.push(leaf);
             record.named.insert(hash);
@@ -82,17 +66,7 @@ impl Growth {
             }
         }
         let (windows, newest) = timeline.into_parts();
-        Ok(Self {
-            from,
-            bodies,
-            leaves,
-            checkpoints,
-            windows,
-            newest,
-            record,
-            frontier,
-            closed_through,
-        })
+        Ok(Self { from, bodies, leaves, checkpoints, windows, newest, record, frontier, closed_through })
     }
 
     /// Entries in the log before it grows.
@@ -118,17 +92,7 @@ impl Growth {
         expired: Option<UtcMicros>,
         batch: &mut Batch<'_>,
     ) -> ProductRecord {
-        let Self {
-            from,
-            bodies,
-            leaves,
-            checkpoints,
-            windows,
-            newest,
-            mut record,
-            frontier,
-            ..
-        } = self;
+        let Self { from, bodies, leaves, checkpoints, windows, newest, mut record, frontier, .. } = self;
         for (index, (body, mut leaf)) in (from..).zip(bodies.into_iter().zip(leaves)) {
             leaf.body_kept = expired.is_none_or(|expired| leaf.end > expired);
             if leaf.body_kept {
@@ -143,17 +107,9 @@ impl Growth {
             batch.put(frontier::KEYSPACE, key, frontier::to_bytes(&checkpoint));
         }
         for (start, covered) in windows {
-            batch.put(
-                window::KEYSPACE,
-                window::key(product, start),
-                covered.to_bytes(),
-            );
+            batch.put(window::KEYSPACE, window::key(product, start), covered.to_bytes());
         }
-        record.log = newest.map(|newest| LogRecord {
-            head,
-            frontier,
-            newest,
-        });
+        record.log = newest.map(|newest| LogRecord { head, frontier, newest });
         batch.put(product::KEYSPACE, product::key(product), record.to_bytes());
         record
     }
@@ -161,10 +117,7 @@ impl Growth {
 
 /// Through when a log is closed; one without an entry, not at all.
 pub(crate) fn closed_through(record: &ProductRecord) -> UtcMicros {
-    record
-        .log
-        .as_ref()
-        .map_or(UtcMicros::MIN, |log| log.head.head.closed_through)
+    record.log.as_ref().map_or(UtcMicros::MIN, |log| log.head.head.closed_through)
 }
 
 /// The entry of this product that these are the canonical bytes of.
@@ -172,11 +125,7 @@ fn read(index: u64, body: &[u8], product: &ProductId) -> Result<Entry, LedgerErr
     let entry = Entry::decode(body);
     let entry = entry.map_err(|error| Rejection::NotCanonical { index, error }.of(product))?;
     if entry.product() != product {
-        return Err(Rejection::WrongProduct {
-            index,
-            found: entry.product().clone(),
-        }
-        .of(product));
+        return Err(Rejection::WrongProduct { index, found: entry.product().clone() }.of(product));
     }
     Ok(entry)
 }

@@ -57,29 +57,12 @@ pub struct Ledger {
 impl Ledger {
     /// Opens the ledger in a directory, which is made if it does not exist.
     pub fn open(path: &Path, options: Options) -> Result<Self, LedgerError> {
-        let Options {
-            domain,
-            zone,
-            environment,
-            hook,
-        } = options;
+        let Options { domain, zone, environment, hook } = options;
         let directory_mode = DirectoryMode::OwnerAndGroup;
-        let options = civicmesh_store::Options {
-            keyspaces: KEYSPACES,
-            directory_mode,
-            environment,
-            hook,
-        };
+        let options = civicmesh_store::Options { keyspaces: KEYSPACES, directory_mode, environment, hook };
         let store = Store::open(path, &options)?;
         let said = Mutex::new(Said::read(&store)?);
-        Ok(Self {
-            store,
-            domain,
-            zone,
-            writing: Mutex::default(),
-            contracts: Mutex::default(),
-            said,
-        })
+        Ok(Self { store, domain, zone, writing: Mutex::default(), contracts: Mutex::default(), said })
     }
 
     /// Whether this domain owns the product.
@@ -89,10 +72,7 @@ impl Ledger {
 
     /// Every product of which a contract is known, own and replicas, in the order of their names.
     pub fn products(&self) -> Result<Vec<ProductId>, LedgerError> {
-        Ok(records(&self.store)?
-            .into_iter()
-            .map(|(product, _)| product)
-            .collect())
+        Ok(records(&self.store)?.into_iter().map(|(product, _)| product).collect())
     }
 
     /// The state of a product's log, once it has an entry.
@@ -110,18 +90,11 @@ impl Ledger {
     ) -> Result<Vec<(u64, Vec<u8>)>, LedgerError> {
         let size = record(&self.store, product)?.map_or(0, |record| record.size());
         if from > size {
-            return Err(LedgerError::BeyondTheLog {
-                product: product.clone(),
-                asked: from,
-                size,
-            });
+            return Err(LedgerError::BeyondTheLog { product: product.clone(), asked: from, size });
         }
         let range = KeyRange::between(entry::key(product, from), entry::key(product, size));
         let (mut entries, mut bytes) = (Vec::new(), 0_usize);
-        for stored in self
-            .store
-            .iterate(entry::KEYSPACE, range, Direction::Forward)
-        {
+        for stored in self.store.iterate(entry::KEYSPACE, range, Direction::Forward) {
             let (key, value) = stored?;
             let index = entry::index(&key)?;
             bytes = bytes.saturating_add(value.len());
@@ -131,10 +104,7 @@ impl Ledger {
             entries.push((index, value.into_vec()));
         }
         if entries.is_empty() && from < size {
-            return Err(LedgerError::Expired {
-                product: product.clone(),
-                index: from,
-            });
+            return Err(LedgerError::Expired { product: product.clone(), index: from });
         }
         Ok(entries)
     }
@@ -155,44 +125,26 @@ impl Ledger {
     }
 
     /// The frontier of the log's first `size` entries.
-    pub(crate) fn frontier_at(
-        &self,
-        product: &ProductId,
-        size: u64,
-    ) -> Result<Frontier, LedgerError> {
+    pub(crate) fn frontier_at(&self, product: &ProductId, size: u64) -> Result<Frontier, LedgerError> {
         let checkpoint = size - size % frontier::CHECKPOINT_ENTRIES;
         let mut frontier = match checkpoint {
             0 => Frontier::new(),
             _ => {
-                let stored = self
-                    .store
-                    .get(frontier::KEYSPACE, &frontier::key(product, checkpoint))?;
-                frontier::from_bytes(
-                    &stored.ok_or(LedgerError::Damaged("a checkpoint is missing"))?,
-                )?
+                let stored = self.store.get(frontier::KEYSPACE, &frontier::key(product, checkpoint))?;
+                frontier::from_bytes(&stored.ok_or(LedgerError::Damaged("a checkpoint is missing"))?)?
             }
         };
         let leaves = leaf::range(product, checkpoint, size);
-        for stored in self
-            .store
-            .iterate(leaf::KEYSPACE, leaves, Direction::Forward)
-        {
+        for stored in self.store.iterate(leaf::KEYSPACE, leaves, Direction::Forward) {
             frontier.append(Leaf::from_bytes(&stored?.1)?.hash);
         }
-        if frontier.size() == size {
-            Ok(frontier)
-        } else {
-            Err(LedgerError::Damaged("a leaf is missing"))
-        }
+        if frontier.size() == size { Ok(frontier) } else { Err(LedgerError::Damaged("a leaf is missing")) }
     }
 }
 
 impl std::fmt::Debug for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ledger")
-            .field("domain", &self.domain)
-            .field("store", &self.store)
-            .finish_non_exhaustive()
+        f.debug_struct("Ledger").field("domain", &self.domain).field("store", &self.store).finish_non_exhaustive()
     }
 }
 
@@ -200,23 +152,14 @@ impl LogState {
     pub(crate) fn of(record: &ProductRecord) -> Option<Self> {
         let log = record.log.as_ref()?;
         let closed_through = log.head.head.closed_through;
-        Some(Self {
-            head: log.head.clone(),
-            closed_through,
-            newest_window: log.newest,
-        })
+        Some(Self { head: log.head.clone(), closed_through, newest_window: log.newest })
     }
 }
 
 /// What is known of a product.
-pub(crate) fn record(
-    read: &impl Read,
-    product: &ProductId,
-) -> Result<Option<ProductRecord>, LedgerError> {
+pub(crate) fn record(read: &impl Read, product: &ProductId) -> Result<Option<ProductRecord>, LedgerError> {
     let stored = read.get(product::KEYSPACE, &product::key(product))?;
-    stored
-        .map(|stored| ProductRecord::from_bytes(&stored))
-        .transpose()
+    stored.map(|stored| ProductRecord::from_bytes(&stored)).transpose()
 }
 
 /// What is known of every product.

@@ -33,13 +33,7 @@ pub struct Replica {
 
 impl std::fmt::Debug for Replica {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Replica({}, entries {} to {})",
-            self.product,
-            self.growth.from(),
-            self.head.head.size
-        )
+        write!(f, "Replica({}, entries {} to {})", self.product, self.growth.from(), self.head.head.size)
     }
 }
 
@@ -68,24 +62,11 @@ impl Replica {
         if let Err(LedgerError::Rejected { rejection, .. }) = &verified
             && rejection.convicts()
         {
-            let held = record(&ledger.store, &product)?
-                .and_then(|record| record.log)
-                .map(|log| log.head);
-            ledger.remember(
-                &product,
-                &FoundOut {
-                    at: now,
-                    fault: rejection.to_string(),
-                    held,
-                    shown: head.clone(),
-                },
-            )?;
+            let held = record(&ledger.store, &product)?.and_then(|record| record.log).map(|log| log.head);
+            ledger
+                .remember(&product, &FoundOut { at: now, fault: rejection.to_string(), held, shown: head.clone() })?;
         }
-        Ok(Self {
-            product,
-            growth: verified?,
-            head,
-        })
+        Ok(Self { product, growth: verified?, head })
     }
 
     fn verify_signed(
@@ -98,37 +79,22 @@ impl Replica {
         let product = &head.product;
         let reject = |rejection: Rejection| Err(rejection.of(product));
         if entries.len() > PAGE_ENTRIES_MAX {
-            return reject(Rejection::PageTooLarge {
-                entries: entries.len(),
-                max: PAGE_ENTRIES_MAX,
-            });
+            return reject(Rejection::PageTooLarge { entries: entries.len(), max: PAGE_ENTRIES_MAX });
         }
         let known = ledger.known(product)?;
         let held = known.size();
         if cursor.size != held {
-            return Err(LedgerError::Stale {
-                product: product.clone(),
-                from: cursor.size,
-                size: held,
-            });
+            return Err(LedgerError::Stale { product: product.clone(), from: cursor.size, size: held });
         }
         if head.size < held {
             return Err(ledger.smaller(&known, head)?);
         }
         let end = held + entries.len() as u64;
         if head.size != end {
-            return reject(Rejection::WrongSize {
-                head: head.size,
-                entries: end,
-            });
+            return reject(Rejection::WrongSize { head: head.size, entries: end });
         }
-        let mut frontier = known
-            .log
-            .as_ref()
-            .map_or_else(Frontier::new, |log| log.frontier.clone());
-        entries
-            .iter()
-            .for_each(|entry| frontier.append(leaf_hash(entry)));
+        let mut frontier = known.log.as_ref().map_or_else(Frontier::new, |log| log.frontier.clone());
+        entries.iter().for_each(|entry| frontier.append(leaf_hash(entry)));
         if frontier.root() != head.root {
             return reject(match entries.is_empty() {
                 true => Rejection::Forked { size: head.size },
@@ -137,10 +103,7 @@ impl Replica {
         }
         let growth = Growth::of(ledger, product, known, entries, 0)?;
         if growth.closed_through() != head.closed_through {
-            return reject(Rejection::HeadMismatch {
-                head: head.closed_through,
-                entry: growth.closed_through(),
-            });
+            return reject(Rejection::HeadMismatch { head: head.closed_through, entry: growth.closed_through() });
         }
         Ok(growth)
     }
@@ -151,74 +114,41 @@ impl Ledger {
     /// signed before the one that is held, nothing new.
     fn smaller(&self, known: &ProductRecord, head: &Head) -> Result<LedgerError, LedgerError> {
         let (held, product) = (known.size(), &head.product);
-        let signed_later = known
-            .log
-            .as_ref()
-            .is_none_or(|log| log.head.head.at <= head.at);
-        Ok(
-            if self.frontier_at(product, head.size)?.root() != head.root {
-                Rejection::Forked { size: head.size }.of(product)
-            } else if signed_later {
-                Rejection::Shrunk {
-                    held,
-                    shown: head.size,
-                }
-                .of(product)
-            } else {
-                LedgerError::Stale {
-                    product: product.clone(),
-                    from: head.size,
-                    size: held,
-                }
-            },
-        )
+        let signed_later = known.log.as_ref().is_none_or(|log| log.head.head.at <= head.at);
+        Ok(if self.frontier_at(product, head.size)?.root() != head.root {
+            Rejection::Forked { size: head.size }.of(product)
+        } else if signed_later {
+            Rejection::Shrunk { held, shown: head.size }.of(product)
+        } else {
+            LedgerError::Stale { product: product.clone(), from: head.size, size: held }
+        })
     }
 
     /// Where the replica of a product stands.
     pub fn cursor(&self, product: &ProductId) -> Result<Cursor, LedgerError> {
-        Ok(Cursor {
-            size: record(&self.store, product)?.map_or(0, |record| record.size()),
-        })
+        Ok(Cursor { size: record(&self.store, product)?.map_or(0, |record| record.size()) })
     }
 
     /// Stores verified entries in one durable batch, and confirms the head over them.
     pub fn admit(&self, replica: Replica, now: UtcMicros) -> Result<Option<LogState>, LedgerError> {
-        let Replica {
-            product,
-            growth,
-            head,
-        } = replica;
+        let Replica { product, growth, head } = replica;
         let _writing = locked(&self.writing);
         let known = self.known(&product)?;
         if known.size() != growth.from() {
-            return Err(LedgerError::Stale {
-                product,
-                from: growth.from(),
-                size: known.size(),
-            });
+            return Err(LedgerError::Stale { product, from: growth.from(), size: known.size() });
         }
         let mut batch = self.store.batch();
         let mut record = known;
         if growth.frontier().size() > growth.from() {
-            let retention = self
-                .contract(&product)?
-                .map(|contract| contract.retention.releases);
+            let retention = self.contract(&product)?.map(|contract| contract.retention.releases);
             let expired = retention.map(|retention| now.before(retention));
             record = growth.write(&product, head, expired, &mut batch);
         }
-        if self
-            .store
-            .get(refused::KEYSPACE, &refused::key(&product))?
-            .is_some()
-        {
+        if self.store.get(refused::KEYSPACE, &refused::key(&product))?.is_some() {
             batch.delete(refused::KEYSPACE, refused::key(&product));
         }
         if locked(&self.said).confirm(&product, now) || !batch.is_empty() {
-            batch.put(
-                confirmed::KEYSPACE,
-                confirmed::key(&product),
-                confirmed::to_bytes(now),
-            );
+            batch.put(confirmed::KEYSPACE, confirmed::key(&product), confirmed::to_bytes(now));
             self.store.commit(batch)?;
         }
         Ok(LogState::of(&record))
@@ -226,12 +156,7 @@ impl Ledger {
 
     /// Takes the owner's newest head without new entries. Where it is over the entries held, their age restarts; where
     /// it is over more, nothing changes and the number of entries yet to ask for comes back.
-    pub fn confirm(
-        &self,
-        head: SignedHead,
-        key: &VerifyingKey,
-        now: UtcMicros,
-    ) -> Result<u64, LedgerError> {
+    pub fn confirm(&self, head: SignedHead, key: &VerifyingKey, now: UtcMicros) -> Result<u64, LedgerError> {
         let cursor = self.cursor(&head.head.product)?;
         if head.head.size > cursor.size && key.signed(&head) {
             return Ok(head.head.size - cursor.size);

@@ -108,8 +108,7 @@ impl Said {
             let (key, value) = stored?;
             let known = contact::from_bytes(&value)?;
             let written = known.at;
-            said.contacts
-                .insert(contact::parse(&key)?, (known, written));
+            said.contacts.insert(contact::parse(&key)?, (known, written));
         }
         for stored in store.iterate(confirmed::KEYSPACE, KeyRange::all(), Direction::Forward) {
             let (key, value) = stored?;
@@ -131,10 +130,7 @@ impl Said {
     pub(crate) fn confirm(&mut self, product: &ProductId, now: UtcMicros) -> bool {
         let written = self.confirmed.get(product).map(|(_, written)| *written);
         let write = written.is_none_or(|written| now.since(written) >= WRITTEN_AGAIN_AFTER);
-        self.confirmed.insert(
-            product.clone(),
-            (now, if write { now } else { written.unwrap_or(now) }),
-        );
+        self.confirmed.insert(product.clone(), (now, if write { now } else { written.unwrap_or(now) }));
         write
     }
 }
@@ -144,27 +140,12 @@ impl PeerContact {
         let Contact { at, outcome } = contact;
         let reached_at = before.and_then(|before| before.reached_at);
         match outcome {
-            Outcome::Reached => Self {
-                at,
-                reached_at: Some(at),
-                unreachable_since: None,
-                reason: None,
-            },
+            Outcome::Reached => Self { at, reached_at: Some(at), unreachable_since: None, reason: None },
             Outcome::Unreachable { reason } => {
-                let since = before
-                    .and_then(|before| before.unreachable_since)
-                    .unwrap_or(at);
+                let since = before.and_then(|before| before.unreachable_since).unwrap_or(at);
                 let ends = reason.char_indices().map(|(start, c)| start + c.len_utf8());
-                let end = ends
-                    .take_while(|end| *end <= REASON_BYTES_MAX)
-                    .last()
-                    .unwrap_or(0);
-                Self {
-                    at,
-                    reached_at,
-                    unreachable_since: Some(since),
-                    reason: Some(reason[..end].to_owned()),
-                }
+                let end = ends.take_while(|end| *end <= REASON_BYTES_MAX).last().unwrap_or(0);
+                Self { at, reached_at, unreachable_since: Some(since), reason: Some(reason[..end].to_owned()) }
             }
         }
     }
@@ -178,21 +159,12 @@ impl Ledger {
         let now = contact.at;
         let after = PeerContact::after(before.map(|(before, _)| before), contact);
         let changed = before.is_none_or(|(before, written)| {
-            before.unreachable_since != after.unreachable_since
-                || now.since(*written) >= WRITTEN_AGAIN_AFTER
+            before.unreachable_since != after.unreachable_since || now.since(*written) >= WRITTEN_AGAIN_AFTER
         });
-        let written = if changed {
-            now
-        } else {
-            before.map_or(now, |(_, written)| *written)
-        };
+        let written = if changed { now } else { before.map_or(now, |(_, written)| *written) };
         if changed {
             let mut batch = self.store.batch();
-            batch.put(
-                contact::KEYSPACE,
-                contact::key(domain),
-                contact::to_bytes(&after),
-            );
+            batch.put(contact::KEYSPACE, contact::key(domain), contact::to_bytes(&after));
             self.store.commit(batch)?;
         }
         said.contacts.insert(domain.clone(), (after, written));
@@ -202,41 +174,24 @@ impl Ledger {
     /// What is known of the way to every peer that was ever tried.
     pub fn contacts(&self) -> BTreeMap<DomainName, PeerContact> {
         let said = locked(&self.said);
-        said.contacts
-            .iter()
-            .map(|(domain, (contact, _))| (domain.clone(), contact.clone()))
-            .collect()
+        said.contacts.iter().map(|(domain, (contact, _))| (domain.clone(), contact.clone())).collect()
     }
 
     /// Notes that the owner of a product gives nothing of it to this domain.
-    pub fn note_refused(
-        &self,
-        product: &ProductId,
-        kind: RefusalKind,
-        now: UtcMicros,
-    ) -> Result<(), LedgerError> {
+    pub fn note_refused(&self, product: &ProductId, kind: RefusalKind, now: UtcMicros) -> Result<(), LedgerError> {
         let _writing = locked(&self.writing);
         let known = refusals(&self.store)?;
         match known.get(product) {
-            Some(refusal)
-                if refusal.kind == kind && now.since(refusal.at) < WRITTEN_AGAIN_AFTER =>
-            {
+            Some(refusal) if refusal.kind == kind && now.since(refusal.at) < WRITTEN_AGAIN_AFTER => {
                 return Ok(());
             }
             None if known.len() >= REFUSALS_MAX => {
-                return Err(LedgerError::TooMany {
-                    what: "refusals",
-                    max: REFUSALS_MAX,
-                });
+                return Err(LedgerError::TooMany { what: "refusals", max: REFUSALS_MAX });
             }
             _ => {}
         }
         let mut batch = self.store.batch();
-        batch.put(
-            refused::KEYSPACE,
-            refused::key(product),
-            refused::to_bytes(&Refusal { kind, at: now }),
-        );
+        batch.put(refused::KEYSPACE, refused::key(product), refused::to_bytes(&Refusal { kind, at: now }));
         Ok(self.store.commit(batch)?)
     }
 
@@ -248,33 +203,21 @@ impl Ledger {
     /// Where the owner of a product was found out, oldest first.
     pub fn found_out(&self, product: &ProductId) -> Result<Vec<FoundOut>, LedgerError> {
         let range = KeyRange::prefix(crate::keys::prefix(product));
-        let stored = self
-            .store
-            .iterate(found::KEYSPACE, range, Direction::Forward);
+        let stored = self.store.iterate(found::KEYSPACE, range, Direction::Forward);
         stored.map(|stored| found::from_bytes(&stored?.1)).collect()
     }
 
     /// Remembers for good where an owner was found out. The same head is remembered once.
-    pub(crate) fn remember(
-        &self,
-        product: &ProductId,
-        found: &FoundOut,
-    ) -> Result<(), LedgerError> {
+    pub(crate) fn remember(&self, product: &ProductId, found: &FoundOut) -> Result<(), LedgerError> {
         let _writing = locked(&self.writing);
         let known = self.found_out(product)?;
-        let same = |known: &FoundOut| {
-            known.shown.head.root == found.shown.head.root && known.fault == found.fault
-        };
+        let same = |known: &FoundOut| known.shown.head.root == found.shown.head.root && known.fault == found.fault;
         if known.len() >= FOUND_OUT_MAX || known.iter().any(same) {
             return Ok(());
         }
         tracing::warn!(%product, fault = %found.fault, "an owner was found out");
         let mut batch = self.store.batch();
-        batch.put(
-            found::KEYSPACE,
-            found::key(product, known.len() as u64),
-            found::to_bytes(found),
-        );
+        batch.put(found::KEYSPACE, found::key(product, known.len() as u64), found::to_bytes(found));
         Ok(self.store.commit(batch)?)
     }
 }

@@ -10,9 +10,7 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 const PUBLIC_BYTES: usize = 32;
 
 /// What stands before the 32 bytes of an Ed25519 private key in a PKCS#8 document (RFC 8410, section 7).
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
-];
+const PKCS8_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
 /// A key that cannot be read. Nothing of it is in the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,9 +34,7 @@ impl SigningKey {
 
     /// Reads a PKCS#8 document.
     pub fn from_pkcs8(document: &[u8]) -> Result<Self, KeyError> {
-        Ed25519KeyPair::from_pkcs8_maybe_unchecked(document)
-            .map(Self)
-            .map_err(|_| KeyError::Signing)
+        Ed25519KeyPair::from_pkcs8_maybe_unchecked(document).map(Self).map_err(|_| KeyError::Signing)
     }
 
     /// The public key.
@@ -49,11 +45,7 @@ impl SigningKey {
     /// Signs a head. The same head has the same signature.
     pub fn sign(&self, head: Head) -> SignedHead {
         let signature = self.0.sign(&head.signing_bytes()).as_ref().to_vec();
-        SignedHead {
-            head,
-            key: self.verifying_key().id(),
-            signature,
-        }
+        SignedHead { head, key: self.verifying_key().id(), signature }
     }
 }
 
@@ -70,11 +62,7 @@ pub struct VerifyingKey(Vec<u8>);
 impl VerifyingKey {
     /// A key of 32 bytes.
     pub fn new(bytes: Vec<u8>) -> Result<Self, KeyError> {
-        if bytes.len() == PUBLIC_BYTES {
-            Ok(Self(bytes))
-        } else {
-            Err(KeyError::Verifying)
-        }
+        if bytes.len() == PUBLIC_BYTES { Ok(Self(bytes)) } else { Err(KeyError::Verifying) }
     }
 
     /// Its bytes.
@@ -90,9 +78,7 @@ impl VerifyingKey {
     /// Whether this key signed the head.
     pub fn signed(&self, signed: &SignedHead) -> bool {
         signed.key == self.id()
-            && UnparsedPublicKey::new(&ED25519, &self.0)
-                .verify(&signed.head.signing_bytes(), &signed.signature)
-                .is_ok()
+            && UnparsedPublicKey::new(&ED25519, &self.0).verify(&signed.head.signing_bytes(), &signed.signature).is_ok()
     }
 }
 
@@ -114,13 +100,7 @@ mod tests {
 
     fn head() -> Head {
         let root = Hash32([3; 32]);
-        Head {
-            product: "traffic.taxi".parse().unwrap(),
-            size: 5,
-            root,
-            closed_through: UtcMicros(7),
-            at: UtcMicros(9),
-        }
+        Head { product: "traffic.taxi".parse().unwrap(), size: 5, root, closed_through: UtcMicros(7), at: UtcMicros(9) }
     }
 
     /// RFC 8032, section 7.1, test 1.
@@ -154,13 +134,7 @@ mod tests {
     fn no_private_byte_is_printed_and_no_other_key_is_read() {
         let text = format!("{:?}", key(0xab));
         assert!(text.contains("redacted") && !text.contains("abab") && !text.contains("171"));
-        assert_eq!(
-            SigningKey::from_pkcs8(b"no key").unwrap_err(),
-            KeyError::Signing
-        );
-        assert_eq!(
-            VerifyingKey::new(vec![0; 31]).unwrap_err(),
-            KeyError::Verifying
-        );
+        assert_eq!(SigningKey::from_pkcs8(b"no key").unwrap_err(), KeyError::Signing);
+        assert_eq!(VerifyingKey::new(vec![0; 31]).unwrap_err(), KeyError::Verifying);
     }
 }

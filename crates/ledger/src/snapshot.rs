@@ -52,11 +52,7 @@ impl Ledger {
     /// This moment.
     pub fn snapshot(&self) -> Snapshot<'_> {
         let said = locked(&self.said).clone();
-        Snapshot {
-            ledger: self,
-            moment: self.store.snapshot(),
-            said,
-        }
+        Snapshot { ledger: self, moment: self.store.snapshot(), said }
     }
 }
 
@@ -65,10 +61,7 @@ impl Snapshot<'_> {
     pub fn products(&self) -> Result<Vec<ProductState>, LedgerError> {
         let refused = refusals(&self.moment)?;
         let known = records(&self.moment)?;
-        known
-            .into_iter()
-            .map(|(product, known)| self.state(product, &known, &refused))
-            .collect()
+        known.into_iter().map(|(product, known)| self.state(product, &known, &refused)).collect()
     }
 
     /// What is known of one product.
@@ -76,8 +69,7 @@ impl Snapshot<'_> {
         let Some(known) = record(&self.moment, product)? else {
             return Ok(None);
         };
-        self.state(product.clone(), &known, &refusals(&self.moment)?)
-            .map(Some)
+        self.state(product.clone(), &known, &refusals(&self.moment)?).map(Some)
     }
 
     /// Every product that its owner refuses to this domain, also those of which nothing else is known.
@@ -100,28 +92,17 @@ impl Snapshot<'_> {
     ) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<'_>, LedgerError> {
         let Range { start, end } = range.unwrap_or(UtcMicros::MIN..UtcMicros::MAX);
         let first = last_before(&self.moment, product, UtcMicros(start.0.saturating_add(1)))?;
-        let from = first
-            .filter(|(_, covered)| covered.end > start)
-            .map_or(start, |(covering, _)| covering);
+        let from = first.filter(|(_, covered)| covered.end > start).map_or(start, |(covering, _)| covering);
         let until = end.max(from);
         let known = record(&self.moment, product)?;
-        let contract = known
-            .as_ref()
-            .map(|known| self.ledger.contract_by_hash(&known.contract))
-            .transpose()?;
+        let contract = known.as_ref().map(|known| self.ledger.contract_by_hash(&known.contract)).transpose()?;
         Ok(Current {
             moment: &self.moment,
             product: product.clone(),
-            calendar: contract
-                .flatten()
-                .map(|contract| contract.calendar(self.ledger.zone)),
+            calendar: contract.flatten().map(|contract| contract.calendar(self.ledger.zone)),
             expired_through: known.and_then(|known| known.expired_through),
             range: start..end,
-            stretches: self.moment.iterate(
-                window::KEYSPACE,
-                window::between(product, from, until),
-                Direction::Forward,
-            ),
+            stretches: self.moment.iterate(window::KEYSPACE, window::between(product, from, until), Direction::Forward),
             bodies: None,
             failed: false,
         })
@@ -136,8 +117,7 @@ impl Snapshot<'_> {
         let contract = self.ledger.contract_by_hash(&known.contract)?;
         let own = self.ledger.owns(&id);
         Ok(ProductState {
-            contract: contract
-                .ok_or(LedgerError::Damaged("a contract that is named and missing"))?,
+            contract: contract.ok_or(LedgerError::Damaged("a contract that is named and missing"))?,
             own,
             granted: own || !refused.contains_key(&id),
             log: LogState::of(known),
@@ -171,12 +151,8 @@ impl Current<'_> {
             match self.body(covered.index)? {
                 Some(body) => {
                     let entry = Entry::decode(&body);
-                    let entry =
-                        entry.map_err(|_| LedgerError::Damaged("an entry that cannot be read"))?;
-                    let stretch = Window {
-                        start,
-                        end: covered.end,
-                    };
+                    let entry = entry.map_err(|_| LedgerError::Damaged("an entry that cannot be read"))?;
+                    let stretch = Window { start, end: covered.end };
                     if let Some(entry) = self.cut(entry, stretch) {
                         return Ok(Some(entry));
                     }
@@ -194,15 +170,8 @@ impl Current<'_> {
         let (_, mut bodies) = match self.bodies.take() {
             Some(bodies) if bodies.0 == index => bodies,
             _ => {
-                let range = KeyRange::prefix_from(
-                    keys::prefix(&self.product),
-                    entry::key(&self.product, index),
-                );
-                (
-                    index,
-                    self.moment
-                        .iterate(entry::KEYSPACE, range, Direction::Forward),
-                )
+                let range = KeyRange::prefix_from(keys::prefix(&self.product), entry::key(&self.product, index));
+                (index, self.moment.iterate(entry::KEYSPACE, range, Direction::Forward))
             }
         };
         let Some(stored) = bodies.next() else {
@@ -227,14 +196,7 @@ impl Current<'_> {
             return Some(entry);
         }
         let windows = calendar.count(start, end);
-        (windows > 0).then(|| {
-            Entry::Empty(EmptyRun {
-                start,
-                end,
-                windows,
-                ..run.clone()
-            })
-        })
+        (windows > 0).then(|| Entry::Empty(EmptyRun { start, end, windows, ..run.clone() }))
     }
 }
 

@@ -38,14 +38,7 @@ impl<'a> Timeline<'a> {
         newest: Option<Window>,
         closed_through: UtcMicros,
     ) -> Self {
-        Self {
-            store,
-            product,
-            zone,
-            changes: BTreeMap::new(),
-            newest,
-            closed_through,
-        }
+        Self { store, product, zone, changes: BTreeMap::new(), newest, closed_through }
     }
 
     /// The changes of the index by time, and the latest window.
@@ -62,8 +55,7 @@ impl<'a> Timeline<'a> {
         sequence: u64,
     ) -> Result<(), LedgerError> {
         let reject = |rejection: Rejection| rejection.of(self.product);
-        fits(entry, contract)
-            .map_err(|what| reject(Rejection::ContractMismatch { index, what }))?;
+        fits(entry, contract).map_err(|what| reject(Rejection::ContractMismatch { index, what }))?;
         let calendar = contract.calendar(self.zone);
         let Window { start, end } = entry.window();
         if !covers_whole_windows(entry, &calendar) {
@@ -71,19 +63,10 @@ impl<'a> Timeline<'a> {
         }
         let closed_through = entry.closed_through();
         if closed_through < self.closed_through || !calendar.is_edge(closed_through) {
-            return Err(reject(Rejection::ClosedThrough {
-                index,
-                closed_through,
-                before: self.closed_through,
-            }));
+            return Err(reject(Rejection::ClosedThrough { index, closed_through, before: self.closed_through }));
         }
         let revision = entry.revision();
-        let covered = Covered {
-            end,
-            index,
-            revision,
-            sequence,
-        };
+        let covered = Covered { end, index, revision, sequence };
         if revision == 0 {
             self.cover_anew(start, covered)?;
         } else if matches!(contract.method, Method::Threshold { .. }) {
@@ -100,18 +83,10 @@ impl<'a> Timeline<'a> {
     fn cover_anew(&mut self, start: UtcMicros, covered: Covered) -> Result<(), LedgerError> {
         // Mostly the window is later than all before it, and there is nothing to look for.
         let later = self.newest.is_none_or(|newest| newest.end <= start);
-        let held = if later {
-            None
-        } else {
-            self.last_before(covered.end)?
-        };
+        let held = if later { None } else { self.last_before(covered.end)? };
         if let Some((held, _)) = held.filter(|(_, held)| held.end > start) {
             let start = held.max(start);
-            return Err(Rejection::AlreadyReleased {
-                index: covered.index,
-                start,
-            }
-            .of(self.product));
+            return Err(Rejection::AlreadyReleased { index: covered.index, start }.of(self.product));
         }
         self.changes.insert(start, covered);
         Ok(())
@@ -119,22 +94,9 @@ impl<'a> Timeline<'a> {
 
     /// Puts a revision in the place of what covers its window; a run of empty windows is split around it.
     fn revise(&mut self, start: UtcMicros, covered: Covered) -> Result<(), LedgerError> {
-        let Covered {
-            end,
-            index,
-            revision,
-            ..
-        } = covered;
+        let Covered { end, index, revision, .. } = covered;
         let held = self.last_before(end)?.filter(|(_, held)| held.end > start);
-        let out_of_order = |held| {
-            Rejection::RevisionOutOfOrder {
-                index,
-                start,
-                revision,
-                held,
-            }
-            .of(self.product)
-        };
+        let out_of_order = |held| Rejection::RevisionOutOfOrder { index, start, revision, held }.of(self.product);
         let Some((held_start, held)) = held else {
             return Err(out_of_order(Held::Nothing));
         };
@@ -143,8 +105,7 @@ impl<'a> Timeline<'a> {
             return Err(out_of_order(Held::Revision(held.revision)));
         }
         if held_start < start {
-            self.changes
-                .insert(held_start, Covered { end: start, ..held });
+            self.changes.insert(held_start, Covered { end: start, ..held });
         }
         self.changes.insert(start, covered);
         if end < held.end {
@@ -155,11 +116,7 @@ impl<'a> Timeline<'a> {
 
     /// What covers the latest stretch that starts before `end`.
     fn last_before(&self, end: UtcMicros) -> Result<Option<(UtcMicros, Covered)>, LedgerError> {
-        let changed = self
-            .changes
-            .range(..end)
-            .next_back()
-            .map(|(start, covered)| (*start, *covered));
+        let changed = self.changes.range(..end).next_back().map(|(start, covered)| (*start, *covered));
         let stored = last_before(self.store, self.product, end)?;
         Ok(match (stored, changed) {
             (Some(stored), Some(changed)) if stored.0 > changed.0 => Some(stored),
@@ -174,11 +131,7 @@ pub(crate) fn last_before(
     product: &ProductId,
     end: UtcMicros,
 ) -> Result<Option<(UtcMicros, Covered)>, LedgerError> {
-    let mut stretches = read.iterate(
-        window::KEYSPACE,
-        window::before(product, end),
-        Direction::Backward,
-    );
+    let mut stretches = read.iterate(window::KEYSPACE, window::before(product, end), Direction::Backward);
     let Some(stored) = stretches.next() else {
         return Ok(None);
     };
@@ -191,9 +144,7 @@ fn covers_whole_windows(entry: &Entry, calendar: &Calendar) -> bool {
     match entry {
         Entry::Release(_) | Entry::Refusal(_) => calendar.window_of(start) == Window { start, end },
         Entry::Empty(run) => {
-            calendar.is_edge(start)
-                && calendar.is_edge(end)
-                && calendar.count(start, end) == run.windows
+            calendar.is_edge(start) && calendar.is_edge(end) && calendar.count(start, end) == run.windows
         }
     }
 }
@@ -205,10 +156,9 @@ fn fits(entry: &Entry, contract: &Contract) -> Result<(), &'static str> {
     match entry {
         Entry::Release(release) => release_fits(release, contract),
         Entry::Refusal(_) => Ok(()),
-        Entry::Empty(run) => holds(
-            run.zero == (contract.coverage.empty == EmptyWindows::Zero),
-            "what empty windows mean",
-        ),
+        Entry::Empty(run) => {
+            holds(run.zero == (contract.coverage.empty == EmptyWindows::Zero), "what empty windows mean")
+        }
     }
 }
 
@@ -216,41 +166,23 @@ fn release_fits(release: &Release, contract: &Contract) -> Result<(), &'static s
     let holds = |holds: bool, what: &'static str| if holds { Ok(()) } else { Err(what) };
     let dimensions = contract.dimensions.iter().map(|dimension| &dimension.name);
     holds(release.dimensions.iter().eq(dimensions), "the dimensions")?;
-    holds(
-        release
-            .measures
-            .iter()
-            .eq(contract.measures.iter().map(|measure| &measure.name)),
-        "the measures",
-    )?;
+    holds(release.measures.iter().eq(contract.measures.iter().map(|measure| &measure.name)), "the measures")?;
     let decimals = contract.measures.iter().map(|measure| measure.decimals);
-    holds(
-        release.decimals.iter().copied().eq(decimals),
-        "the decimals",
-    )?;
+    holds(release.decimals.iter().copied().eq(decimals), "the decimals")?;
     let open = match (&contract.method, release.method) {
         (Method::Open { .. }, MethodTag::Open) => true,
-        (Method::Threshold { k, .. }, MethodTag::Threshold { k: released }) if *k == released => {
-            false
-        }
+        (Method::Threshold { k, .. }, MethodTag::Threshold { k: released }) if *k == released => false,
         _ => return Err("the method"),
     };
-    holds(
-        !open || release.suppressed.is_empty(),
-        "an open product suppresses nothing",
-    )?;
+    holds(!open || release.suppressed.is_empty(), "an open product suppresses nothing")?;
     for (index, measure) in contract.measures.iter().enumerate() {
         let may = |statistic| measure.publishes(statistic);
-        let silent = release
-            .cells
-            .iter()
-            .map(|cell| &cell.measures[index])
-            .all(|state| {
-                (may(Statistic::Sum) || state.sum == 0)
-                    && (may(Statistic::SumSquares) || state.sum_squares == 0)
-                    && (open && may(Statistic::Min) || state.min.is_none())
-                    && (open && may(Statistic::Max) || state.max.is_none())
-            });
+        let silent = release.cells.iter().map(|cell| &cell.measures[index]).all(|state| {
+            (may(Statistic::Sum) || state.sum == 0)
+                && (may(Statistic::SumSquares) || state.sum_squares == 0)
+                && (open && may(Statistic::Min) || state.min.is_none())
+                && (open && may(Statistic::Max) || state.max.is_none())
+        });
         holds(silent, "a statistic that is not published")?;
     }
     Ok(())

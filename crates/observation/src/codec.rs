@@ -21,14 +21,9 @@ const ZSTD_LEVEL: i32 = 3;
 impl Observations {
     /// These observations as one compressed block.
     pub fn encode(&self) -> Result<Vec<u8>, ObservationError> {
-        let stream = write_stream(self.batch())
-            .ok_or(ObservationError::Block("its columns cannot be written"))?;
-        let length = u32::try_from(stream.len())
-            .ok()
-            .filter(|_| stream.len() <= BLOCK_BYTES_MAX);
-        let length = length.ok_or(ObservationError::TooLarge {
-            bytes: stream.len(),
-        })?;
+        let stream = write_stream(self.batch()).ok_or(ObservationError::Block("its columns cannot be written"))?;
+        let length = u32::try_from(stream.len()).ok().filter(|_| stream.len() <= BLOCK_BYTES_MAX);
+        let length = length.ok_or(ObservationError::TooLarge { bytes: stream.len() })?;
         let packed = zstd::bulk::compress(&stream, ZSTD_LEVEL);
         let packed = packed.map_err(|_| ObservationError::Block("it cannot be compressed"))?;
         Ok([&length.to_le_bytes(), packed.as_slice()].concat())
@@ -36,17 +31,15 @@ impl Observations {
 
     /// The observations that [`Observations::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, ObservationError> {
-        let (length, packed) = bytes
-            .split_first_chunk::<LENGTH_BYTES>()
-            .ok_or(ObservationError::Block("it ends too early"))?;
+        let (length, packed) =
+            bytes.split_first_chunk::<LENGTH_BYTES>().ok_or(ObservationError::Block("it ends too early"))?;
         let length = u32::from_le_bytes(*length) as usize;
         if length > BLOCK_BYTES_MAX {
             return Err(ObservationError::TooLarge { bytes: length });
         }
         let stream = zstd::bulk::decompress(packed, length);
         let stream = stream.map_err(|_| ObservationError::Block("it cannot be decompressed"))?;
-        let batch =
-            read_stream(stream).ok_or(ObservationError::Block("it is not one batch of columns"))?;
+        let batch = read_stream(stream).ok_or(ObservationError::Block("it is not one batch of columns"))?;
         let layout = Layout::from_schema(batch.schema_ref())?;
         Self::new(batch, &layout)
     }

@@ -4,9 +4,7 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ObservationError {
     /// The batch's columns are not those of the layout.
-    #[error(
-        "the columns of these observations are not those of their layout: {reason} (column `{column}`)"
-    )]
+    #[error("the columns of these observations are not those of their layout: {reason} (column `{column}`)")]
     Columns {
         /// The first column that differs.
         column: String,
@@ -20,10 +18,7 @@ pub enum ObservationError {
         column: String,
     },
     /// A measure has more digits than an exact number may have.
-    #[error(
-        "column `{column}` holds a number of more than {} digits",
-        civicmesh_model::number::DIGITS_MAX
-    )]
+    #[error("column `{column}` holds a number of more than {} digits", civicmesh_model::number::DIGITS_MAX)]
     Digits {
         /// The column's name.
         column: String,
@@ -35,9 +30,7 @@ pub enum ObservationError {
         column: String,
     },
     /// Two contracts over one dataset write the same measure with different decimals.
-    #[error(
-        "measure `{measure}` has {one} decimals in one contract and {other} in another over the same dataset"
-    )]
+    #[error("measure `{measure}` has {one} decimals in one contract and {other} in another over the same dataset")]
     Decimals {
         /// The measure's name.
         measure: String,
@@ -50,10 +43,7 @@ pub enum ObservationError {
     #[error("a stored block of observations cannot be read: {0}")]
     Block(&'static str),
     /// Observations that are too large to be encoded as one block.
-    #[error(
-        "a block of observations would take {bytes} bytes, and {} is the most",
-        crate::BLOCK_BYTES_MAX
-    )]
+    #[error("a block of observations would take {bytes} bytes, and {} is the most", crate::BLOCK_BYTES_MAX)]
     TooLarge {
         /// Its size before compression.
         bytes: usize,

@@ -62,32 +62,18 @@ impl Layout {
         let mut dimensions = BTreeSet::new();
         let mut measures = BTreeMap::new();
         for contract in contracts {
-            dimensions.extend(
-                contract
-                    .dimensions
-                    .iter()
-                    .map(|dimension| dimension.name.clone()),
-            );
+            dimensions.extend(contract.dimensions.iter().map(|dimension| dimension.name.clone()));
             for measure in &contract.measures {
-                let one = *measures
-                    .entry(measure.name.clone())
-                    .or_insert(measure.decimals);
+                let one = *measures.entry(measure.name.clone()).or_insert(measure.decimals);
                 if one != measure.decimals {
                     let (measure, other) = (measure.name.clone(), measure.decimals);
-                    return Err(ObservationError::Decimals {
-                        measure,
-                        one,
-                        other,
-                    });
+                    return Err(ObservationError::Decimals { measure, one, other });
                 }
             }
         }
         Ok(Self {
             dimensions: dimensions.into_iter().collect(),
-            measures: measures
-                .into_iter()
-                .map(|(name, decimals)| MeasureColumn { name, decimals })
-                .collect(),
+            measures: measures.into_iter().map(|(name, decimals)| MeasureColumn { name, decimals }).collect(),
             contributor: match dataset.contributor {
                 Contributor::None => ContributorColumn::None,
                 Contributor::Row => ContributorColumn::Row,
@@ -100,21 +86,14 @@ impl Layout {
 
     /// The Arrow schema: `time`, `d:NAME`…, `m:NAME`…, then `contributor` or `contributors`, then `key` and `content`.
     pub fn schema(&self) -> SchemaRef {
-        let hash =
-            |name, bytes: usize| Field::new(name, DataType::FixedSizeBinary(bytes as i32), false);
+        let hash = |name, bytes: usize| Field::new(name, DataType::FixedSizeBinary(bytes as i32), false);
         let mut fields = vec![Field::new(TIME, time_type(), false)];
-        fields.extend(
-            self.dimensions
-                .iter()
-                .map(|name| Field::new(dimension_column(name), dimension_type(), false)),
-        );
+        fields.extend(self.dimensions.iter().map(|name| Field::new(dimension_column(name), dimension_type(), false)));
         fields.extend(self.measures.iter().map(MeasureColumn::field));
         match self.contributor {
             ContributorColumn::None | ContributorColumn::Row => {}
             ContributorColumn::Hashed => fields.push(hash(CONTRIBUTOR, HASH_BYTES)),
-            ContributorColumn::Count => {
-                fields.push(Field::new(CONTRIBUTORS, DataType::Int64, false))
-            }
+            ContributorColumn::Count => fields.push(Field::new(CONTRIBUTORS, DataType::Int64, false)),
         }
         if self.keyed {
             fields.push(hash(KEY, HASH_BYTES));
@@ -125,26 +104,15 @@ impl Layout {
 
     /// A layout whose schema this is (rows that are contributors look like rows without), or what is wrong with it.
     pub(crate) fn from_schema(schema: &Schema) -> Result<Self, ObservationError> {
-        let mut layout = Self {
-            dimensions: Vec::new(),
-            measures: Vec::new(),
-            contributor: ContributorColumn::None,
-            keyed: false,
-        };
+        let mut layout =
+            Self { dimensions: Vec::new(), measures: Vec::new(), contributor: ContributorColumn::None, keyed: false };
         for field in schema.fields() {
             if let Some(name) = field.name().strip_prefix(DIMENSION_PREFIX) {
                 layout.dimensions.push(name.into());
             } else if let Some(name) = field.name().strip_prefix(MEASURE_PREFIX) {
-                let decimals = field
-                    .metadata()
-                    .get(DECIMALS)
-                    .and_then(|text| text.parse().ok());
-                let decimals =
-                    decimals.ok_or(ObservationError::Block("a measure without its decimals"))?;
-                layout.measures.push(MeasureColumn {
-                    name: name.into(),
-                    decimals,
-                });
+                let decimals = field.metadata().get(DECIMALS).and_then(|text| text.parse().ok());
+                let decimals = decimals.ok_or(ObservationError::Block("a measure without its decimals"))?;
+                layout.measures.push(MeasureColumn { name: name.into(), decimals });
             } else {
                 match field.name().as_str() {
                     CONTRIBUTOR => layout.contributor = ContributorColumn::Hashed,
@@ -161,12 +129,7 @@ impl Layout {
     /// Whether `schema` is this layout's, and which column differs if it is not.
     pub(crate) fn check(&self, schema: &Schema) -> Result<(), ObservationError> {
         let expected = self.schema();
-        let refuse = |column: &str, reason| {
-            Err(ObservationError::Columns {
-                column: column.into(),
-                reason,
-            })
-        };
+        let refuse = |column: &str, reason| Err(ObservationError::Columns { column: column.into(), reason });
         for (index, want) in expected.fields().iter().enumerate() {
             match schema.fields().get(index) {
                 None => return refuse(want.name(), "it is missing"),

@@ -1,8 +1,6 @@
 //! The batch itself.
 
-use crate::layout::{
-    CONTENT, CONTRIBUTOR, CONTRIBUTORS, KEY, TIME, decimals, dimension_column, measure_column,
-};
+use crate::layout::{CONTENT, CONTRIBUTOR, CONTRIBUTORS, KEY, TIME, decimals, dimension_column, measure_column};
 use crate::{Layout, ObservationError};
 use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, FixedSizeBinaryArray, Int64Array, RecordBatch,
@@ -28,29 +26,21 @@ impl Observations {
         let schema = layout.schema();
         for (field, column) in schema.fields().iter().zip(batch.columns()) {
             if !field.is_nullable() && holds_null(column) {
-                return Err(ObservationError::Null {
-                    column: field.name().clone(),
-                });
+                return Err(ObservationError::Null { column: field.name().clone() });
             }
             if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
                 let (least, most) = (min(numbers).unwrap_or(0), max(numbers).unwrap_or(0));
                 let column = field.name();
                 if column == CONTRIBUTORS && least < 0 {
-                    return Err(ObservationError::NegativeCount {
-                        column: column.clone(),
-                    });
+                    return Err(ObservationError::NegativeCount { column: column.clone() });
                 }
                 if least < -MEASURE_MAX || most > MEASURE_MAX {
-                    return Err(ObservationError::Digits {
-                        column: column.clone(),
-                    });
+                    return Err(ObservationError::Digits { column: column.clone() });
                 }
             }
         }
         // The layout's own schema, so that nothing a caller adds to his (metadata, nullability) is stored.
-        let batch = batch
-            .with_schema(schema)
-            .map_err(|_| ObservationError::Block("its schema does not fit"))?;
+        let batch = batch.with_schema(schema).map_err(|_| ObservationError::Block("its schema does not fit"))?;
         Ok(Self(batch))
     }
 
@@ -70,9 +60,7 @@ impl Observations {
 
     /// Event times, in microseconds since 1970 UTC.
     pub fn times(&self) -> &TimestampMicrosecondArray {
-        self.column(TIME)
-            .and_then(|column| column.as_primitive_opt())
-            .expect("`new` found the time column")
+        self.column(TIME).and_then(|column| column.as_primitive_opt()).expect("`new` found the time column")
     }
 
     /// The values of a dimension; no nulls. None where these rows do not have it.
@@ -87,11 +75,7 @@ impl Observations {
 
     /// The decimals with which a measure was written: a contract with others must not read it.
     pub fn decimals(&self, name: &str) -> Option<u8> {
-        self.0
-            .schema_ref()
-            .field_with_name(&measure_column(name))
-            .ok()
-            .and_then(decimals)
+        self.0.schema_ref().field_with_name(&measure_column(name)).ok().and_then(decimals)
     }
 
     /// Hashes of the contributors, where the dataset names a contributor column.
@@ -120,11 +104,7 @@ impl Observations {
             return self.clone();
         }
         let kept: Vec<usize> = (0..self.0.num_columns() - 2).collect();
-        Self(
-            self.0
-                .project(&kept)
-                .expect("key and content are the last two columns"),
-        )
+        Self(self.0.project(&kept).expect("key and content are the last two columns"))
     }
 
     /// The rows at these positions, in this order. A dimension keeps only the values that are still used.
@@ -132,23 +112,13 @@ impl Observations {
     /// # Panics
     /// Where a position is not below [`Observations::rows`].
     pub fn take(&self, rows: &[u32]) -> Self {
-        let taken = take_record_batch(&self.0, &UInt32Array::from(rows.to_vec()))
-            .expect("positions are below rows()");
-        let columns =
-            taken
-                .columns()
-                .iter()
-                .map(|column| match column.as_dictionary_opt::<UInt32Type>() {
-                    Some(dictionary) if dictionary.values().len() > 1 => {
-                        Arc::new(without_unused(dictionary)) as ArrayRef
-                    }
-                    _ => column.clone(),
-                });
+        let taken = take_record_batch(&self.0, &UInt32Array::from(rows.to_vec())).expect("positions are below rows()");
+        let columns = taken.columns().iter().map(|column| match column.as_dictionary_opt::<UInt32Type>() {
+            Some(dictionary) if dictionary.values().len() > 1 => Arc::new(without_unused(dictionary)) as ArrayRef,
+            _ => column.clone(),
+        });
         let columns = columns.collect();
-        Self(
-            RecordBatch::try_new(taken.schema(), columns)
-                .expect("columns keep their type and length"),
-        )
+        Self(RecordBatch::try_new(taken.schema(), columns).expect("columns keep their type and length"))
     }
 
     fn column(&self, name: &str) -> Option<&ArrayRef> {
@@ -159,18 +129,13 @@ impl Observations {
 /// Prints how much there is, never what.
 impl fmt::Debug for Observations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Observations")
-            .field("rows", &self.rows())
-            .field("columns", &self.0.num_columns())
-            .finish()
+        f.debug_struct("Observations").field("rows", &self.rows()).field("columns", &self.0.num_columns()).finish()
     }
 }
 
 /// Whether any row is null, also by way of a dictionary that holds one.
 fn holds_null(column: &ArrayRef) -> bool {
-    let values = column
-        .as_any_dictionary_opt()
-        .map(|dictionary| dictionary.values());
+    let values = column.as_any_dictionary_opt().map(|dictionary| dictionary.values());
     column.null_count() > 0 || values.is_some_and(|values| values.null_count() > 0)
 }
 
@@ -191,8 +156,7 @@ fn without_unused(dictionary: &DictionaryArray<UInt32Type>) -> DictionaryArray<U
             *place
         })
         .collect();
-    let values = take(dictionary.values(), &UInt32Array::from(kept), None)
-        .expect("a dictionary's keys are in range");
+    let values = take(dictionary.values(), &UInt32Array::from(kept), None).expect("a dictionary's keys are in range");
     DictionaryArray::try_new(UInt32Array::from(keys), values).expect("each key has its value")
 }
 
@@ -207,10 +171,7 @@ pub(crate) mod tests {
     pub(crate) fn layout() -> Layout {
         Layout {
             dimensions: vec!["borough".into()],
-            measures: vec![MeasureColumn {
-                name: "speed".into(),
-                decimals: 2,
-            }],
+            measures: vec![MeasureColumn { name: "speed".into(), decimals: 2 }],
             contributor: ContributorColumn::Row,
             keyed: true,
         }
@@ -226,14 +187,8 @@ pub(crate) mod tests {
             contents.append_value((row.3 as u64).to_be_bytes()).unwrap();
         }
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(
-                TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.0))
-                    .with_timezone("UTC"),
-            ),
-            Arc::new(DictionaryArray::new(
-                boroughs,
-                Arc::new(StringArray::from(names)),
-            )),
+            Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.0)).with_timezone("UTC")),
+            Arc::new(DictionaryArray::new(boroughs, Arc::new(StringArray::from(names)))),
             Arc::new(rows.iter().map(|row| row.2).collect::<Int64Array>()),
             Arc::new(keys.finish()),
             Arc::new(contents.finish()),
@@ -243,19 +198,11 @@ pub(crate) mod tests {
 
     #[test]
     fn debug_and_errors_hold_no_value() {
-        let rows = [
-            (1_234_567, 3, Some(987_654_321), 5),
-            (1, 2, Some(MEASURE_MAX + 1), 6),
-        ];
+        let rows = [(1_234_567, 3, Some(987_654_321), 5), (1, 2, Some(MEASURE_MAX + 1), 6)];
         let fine = Observations::new(batch(&rows[..1]), &layout()).unwrap();
         assert_eq!(format!("{fine:?}"), "Observations { rows: 1, columns: 5 }");
         let error = Observations::new(batch(&rows), &layout()).unwrap_err();
-        assert_eq!(
-            error,
-            ObservationError::Digits {
-                column: "m:speed".into()
-            }
-        );
+        assert_eq!(error, ObservationError::Digits { column: "m:speed".into() });
         assert!(!format!("{error} {error:?}").contains("1000000000000"));
     }
 
@@ -264,37 +211,20 @@ pub(crate) mod tests {
         let mut other = layout();
         other.measures[0].decimals = 3;
         let error = Observations::new(batch(&[(1, 1, None, 1)]), &other).unwrap_err();
-        assert_eq!(
-            error,
-            ObservationError::Columns {
-                column: "m:speed".into(),
-                reason: "its decimals differ"
-            }
-        );
+        assert_eq!(error, ObservationError::Columns { column: "m:speed".into(), reason: "its decimals differ" });
     }
 
     #[test]
     fn taking_rows_drops_the_values_no_longer_used() {
-        let all = Observations::new(
-            batch(&[(1, 0, Some(5), 1), (2, 4, None, 2), (3, 4, Some(7), 3)]),
-            &layout(),
-        )
-        .unwrap();
+        let all =
+            Observations::new(batch(&[(1, 0, Some(5), 1), (2, 4, None, 2), (3, 4, Some(7), 3)]), &layout()).unwrap();
         let some = all.take(&[2, 1]);
         assert_eq!(some.times().values(), &[3, 2]);
-        assert_eq!(
-            some.measure("speed").unwrap(),
-            &Int64Array::from(vec![Some(7), None])
-        );
+        assert_eq!(some.measure("speed").unwrap(), &Int64Array::from(vec![Some(7), None]));
         let boroughs = some.dimension("borough").unwrap();
         assert_eq!(boroughs.values().len(), 1);
         assert_eq!(
-            boroughs
-                .downcast_dict::<StringArray>()
-                .unwrap()
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>(),
+            boroughs.downcast_dict::<StringArray>().unwrap().into_iter().flatten().collect::<Vec<_>>(),
             ["borough 4"; 2]
         );
         assert_eq!(some.keys().unwrap().value(0), 3_u128.to_be_bytes());
@@ -302,9 +232,7 @@ pub(crate) mod tests {
 
     #[test]
     fn without_keys_only_the_keys_are_gone() {
-        let bare = Observations::new(batch(&[(1, 0, Some(5), 1)]), &layout())
-            .unwrap()
-            .without_keys();
+        let bare = Observations::new(batch(&[(1, 0, Some(5), 1)]), &layout()).unwrap().without_keys();
         assert!(bare.keys().is_none() && bare.contents().is_none());
         assert_eq!(bare.measure("speed").unwrap().value(0), 5);
         let back = Observations::decode(&bare.encode().unwrap()).unwrap();

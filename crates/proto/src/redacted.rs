@@ -6,10 +6,7 @@ use crate::department::v1::{IngestReject, IngestRequest, ingest_request::Part};
 
 impl Debug for IngestRequest {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> Result {
-        formatter
-            .debug_tuple("IngestRequest")
-            .field(&self.part)
-            .finish()
+        formatter.debug_tuple("IngestRequest").field(&self.part).finish()
     }
 }
 
@@ -40,14 +37,8 @@ mod tests {
 
     #[test]
     fn debug_shows_no_value() {
-        let request = IngestRequest {
-            part: Some(Part::Chunk("secret".into())),
-        };
-        let reject = IngestReject {
-            value: "secret".into(),
-            reason: "not a number".into(),
-            ..Default::default()
-        };
+        let request = IngestRequest { part: Some(Part::Chunk("secret".into())) };
+        let reject = IngestReject { value: "secret".into(), reason: "not a number".into(), ..Default::default() };
         let shown = format!("{request:?} {reject:?}");
         assert!(!shown.contains("secret"), "{shown}");
         assert!(shown.contains("6 bytes") && shown.contains("not a number"));

@@ -17,10 +17,7 @@ const PROTOS: &[&str] = &[
 ];
 const DESCRIPTOR: &str = "descriptor.bin";
 /// Messages whose `Debug` is written by hand, since they carry observations.
-const REDACTED: &[&str] = &[
-    ".civicmesh.department.v1.IngestRequest",
-    ".civicmesh.department.v1.IngestReject",
-];
+const REDACTED: &[&str] = &[".civicmesh.department.v1.IngestRequest", ".civicmesh.department.v1.IngestReject"];
 
 #[test]
 fn generated_code_is_current() {
@@ -60,10 +57,7 @@ fn every_proto_file_is_generated_from() {
     }
     let mut found = Vec::new();
     protos_below(&proto_folder(), &mut found);
-    let mut listed: Vec<_> = PROTOS
-        .iter()
-        .map(|path| proto_folder().join(path))
-        .collect();
+    let mut listed: Vec<_> = PROTOS.iter().map(|path| proto_folder().join(path)).collect();
     found.sort();
     listed.sort();
     assert_eq!(found, listed);
@@ -93,10 +87,7 @@ fn generate() -> BTreeMap<String, Vec<u8>> {
         .compile_fds(descriptors.clone())
         .unwrap();
     let mut files = read_folder(&out);
-    files.insert(
-        DESCRIPTOR.into(),
-        without_comments(descriptors).encode_to_vec(),
-    );
+    files.insert(DESCRIPTOR.into(), without_comments(descriptors).encode_to_vec());
     files
 }
 

@@ -24,12 +24,8 @@ impl Batch<'_> {
     /// # Panics
     /// Where the range has no end: what is to be removed is always known.
     pub fn delete_range(&mut self, keyspace: Keyspace, range: &KeyRange) {
-        let end = range
-            .end
-            .as_ref()
-            .expect("a range that is removed has an end");
-        self.changes
-            .delete_range_cf(self.store.family(keyspace), &range.start, end);
+        let end = range.end.as_ref().expect("a range that is removed has an end");
+        self.changes.delete_range_cf(self.store.family(keyspace), &range.start, end);
     }
 
     /// Bytes that the changes take.

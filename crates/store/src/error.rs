@@ -51,9 +51,7 @@ impl StoreError {
     /// The error of an attempt to open `path`: here a failed lock has its own meaning.
     pub(crate) fn of_opening(path: PathBuf, error: rocksdb::Error) -> Self {
         match Self::from(error) {
-            Self::Disk(text) if text.contains("/LOCK") || text.contains("lock hold by") => {
-                Self::Locked { path }
-            }
+            Self::Disk(text) if text.contains("/LOCK") || text.contains("lock hold by") => Self::Locked { path },
             other => other,
         }
     }
@@ -79,16 +77,7 @@ mod tests {
         let of = |kind, text: &str| StoreError::classify(kind, text.into());
         let full = "IO error: No space left on device: While appending to file: /x/000004.log: No space left on device";
         assert_eq!(of(ErrorKind::IOError, full), StoreError::DiskFull);
-        assert!(matches!(
-            of(
-                ErrorKind::IOError,
-                "IO error: While fsync: /x: Input/output error"
-            ),
-            StoreError::Disk(_)
-        ));
-        assert!(matches!(
-            of(ErrorKind::Corruption, "Corruption: block checksum mismatch"),
-            StoreError::Damaged(_)
-        ));
+        assert!(matches!(of(ErrorKind::IOError, "IO error: While fsync: /x: Input/output error"), StoreError::Disk(_)));
+        assert!(matches!(of(ErrorKind::Corruption, "Corruption: block checksum mismatch"), StoreError::Damaged(_)));
     }
 }

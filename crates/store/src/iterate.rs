@@ -12,10 +12,7 @@ pub struct KeyRange {
 impl KeyRange {
     /// Every key.
     pub fn all() -> Self {
-        Self {
-            start: Vec::new(),
-            end: None,
-        }
+        Self { start: Vec::new(), end: None }
     }
 
     /// Keys that begin with `prefix`.
@@ -27,19 +24,13 @@ impl KeyRange {
 
     /// Keys from `start`, up to and without `end`.
     pub fn between(start: impl AsRef<[u8]>, end: impl AsRef<[u8]>) -> Self {
-        Self {
-            start: start.as_ref().to_vec(),
-            end: Some(end.as_ref().to_vec()),
-        }
+        Self { start: start.as_ref().to_vec(), end: Some(end.as_ref().to_vec()) }
     }
 
     /// Keys that begin with `prefix` and are not below `start`.
     pub fn prefix_from(prefix: impl AsRef<[u8]>, start: impl AsRef<[u8]>) -> Self {
         let whole = Self::prefix(prefix);
-        Self {
-            start: whole.start.max(start.as_ref().to_vec()),
-            end: whole.end,
-        }
+        Self { start: whole.start.max(start.as_ref().to_vec()), end: whole.end }
     }
 }
 

@@ -11,27 +11,17 @@ pub struct Keyspace {
 impl Keyspace {
     /// A keyspace of small values, read in order.
     pub const fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            blobs: false,
-            points: false,
-        }
+        Self { name, blobs: false, points: false }
     }
 
     /// Values are large and already compressed: they stand in blob files, which compaction does not rewrite.
     pub const fn with_blobs(self) -> Self {
-        Self {
-            blobs: true,
-            ..self
-        }
+        Self { blobs: true, ..self }
     }
 
     /// Keys are mostly asked for one by one and mostly absent: they get a bloom filter.
     pub const fn with_bloom(self) -> Self {
-        Self {
-            points: true,
-            ..self
-        }
+        Self { points: true, ..self }
     }
 
     /// Its name, which is its column family's.

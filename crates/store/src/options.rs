@@ -68,26 +68,14 @@ pub struct Options {
 impl Options {
     /// A store on the file system, without a hook.
     pub fn new(keyspaces: &'static [Keyspace], directory_mode: DirectoryMode) -> Self {
-        Self {
-            keyspaces,
-            directory_mode,
-            environment: Environment::Disk,
-            hook: None,
-        }
+        Self { keyspaces, directory_mode, environment: Environment::Disk, hook: None }
     }
 }
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field(
-                "keyspaces",
-                &self
-                    .keyspaces
-                    .iter()
-                    .map(Keyspace::name)
-                    .collect::<Vec<_>>(),
-            )
+            .field("keyspaces", &self.keyspaces.iter().map(Keyspace::name).collect::<Vec<_>>())
             .field("directory_mode", &self.directory_mode)
             .field("environment", &self.environment)
             .field("hook", &self.hook.is_some())
@@ -97,10 +85,7 @@ impl fmt::Debug for Options {
 
 /// Makes the directory and sets its mode, whatever the umask.
 pub(crate) fn prepare_directory(path: &Path, mode: DirectoryMode) -> Result<(), StoreError> {
-    let refuse = |error: std::io::Error| StoreError::Directory {
-        path: path.into(),
-        reason: error.to_string(),
-    };
+    let refuse = |error: std::io::Error| StoreError::Directory { path: path.into(), reason: error.to_string() };
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -1,13 +1,8 @@
 //! The store itself, and a moment of it.
 
 use crate::options::prepare_directory;
-use crate::{
-    Batch, Direction, Environment, Hook, Iter, KeyRange, Keyspace, Options, StoreError, tuning,
-};
-use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, IteratorMode, ReadOptions,
-    WriteOptions,
-};
+use crate::{Batch, Direction, Environment, Hook, Iter, KeyRange, Keyspace, Options, StoreError, tuning};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, IteratorMode, ReadOptions, WriteOptions};
 use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
@@ -59,15 +54,10 @@ impl Store {
         Self::open_with(&tuning::database(options), path, options)
     }
 
-    fn open_with(
-        settings: &rocksdb::Options,
-        path: &Path,
-        options: &Options,
-    ) -> Result<Self, StoreError> {
+    fn open_with(settings: &rocksdb::Options, path: &Path, options: &Options) -> Result<Self, StoreError> {
         let cache = tuning::cache();
         let families = options.keyspaces.iter();
-        let families = families
-            .map(|space| ColumnFamilyDescriptor::new(space.name, tuning::keyspace(space, &cache)));
+        let families = families.map(|space| ColumnFamilyDescriptor::new(space.name, tuning::keyspace(space, &cache)));
         let path = match options.environment {
             Environment::Disk => {
                 prepare_directory(path, options.directory_mode)?;
@@ -79,20 +69,12 @@ impl Store {
         let database = DB::open_cf_descriptors(settings, &path, families);
         let database = database.map_err(|error| StoreError::of_opening(path, error))?;
         let (keyspaces, hook) = (options.keyspaces, options.hook.clone());
-        Ok(Self {
-            database,
-            keyspaces,
-            hook,
-            commits: AtomicU64::new(0),
-        })
+        Ok(Self { database, keyspaces, hook, commits: AtomicU64::new(0) })
     }
 
     /// An empty batch for this store.
     pub fn batch(&self) -> Batch<'_> {
-        Batch {
-            store: self,
-            changes: rocksdb::WriteBatch::default(),
-        }
+        Batch { store: self, changes: rocksdb::WriteBatch::default() }
     }
 
     /// Stores all of `batch` or nothing, and returns when it is on the disk.
@@ -100,10 +82,7 @@ impl Store {
     /// # Panics
     /// Where the batch was made by another store.
     pub fn commit(&self, batch: Batch<'_>) -> Result<(), StoreError> {
-        assert!(
-            std::ptr::eq(self, batch.store),
-            "a batch is committed to the store that made it"
-        );
+        assert!(std::ptr::eq(self, batch.store), "a batch is committed to the store that made it");
         let number = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(hook) = &self.hook {
             hook.before_commit(number, batch.bytes())?;
@@ -120,10 +99,7 @@ impl Store {
     /// This moment: what is read of it does not change while others write. Hold it no longer than needed, for what
     /// is overwritten meanwhile keeps its space.
     pub fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot {
-            store: self,
-            moment: self.database.snapshot(),
-        }
+        Snapshot { store: self, moment: self.database.snapshot() }
     }
 
     /// Writes what is in memory to tables, so that the next opening has no log to read.
@@ -139,9 +115,7 @@ impl Store {
         let mut bytes = 0;
         for keyspace in self.keyspaces {
             for property in [TABLE_FILES_BYTES, BLOB_FILES_BYTES, MEMTABLES_BYTES] {
-                let part = self
-                    .database
-                    .property_int_value_cf(self.family(*keyspace), property)?;
+                let part = self.database.property_int_value_cf(self.family(*keyspace), property)?;
                 bytes += part.unwrap_or(0);
             }
         }
@@ -153,21 +127,11 @@ impl Store {
     /// # Panics
     /// Where the store was opened without it, which is a mistake in the program.
     pub(crate) fn family(&self, keyspace: Keyspace) -> &ColumnFamily {
-        self.database
-            .cf_handle(keyspace.name)
-            .expect("the store was opened with each of its keyspaces")
+        self.database.cf_handle(keyspace.name).expect("the store was opened with each of its keyspaces")
     }
 
-    fn get_with(
-        &self,
-        keyspace: Keyspace,
-        key: &[u8],
-        how: &ReadOptions,
-    ) -> Result<Option<Value<'_>>, StoreError> {
-        Ok(self
-            .database
-            .get_pinned_cf_opt(self.family(keyspace), key, how)?
-            .map(Value))
+    fn get_with(&self, keyspace: Keyspace, key: &[u8], how: &ReadOptions) -> Result<Option<Value<'_>>, StoreError> {
+        Ok(self.database.get_pinned_cf_opt(self.family(keyspace), key, how)?.map(Value))
     }
 
     fn multi_get_with<'k>(
@@ -176,13 +140,8 @@ impl Store {
         keys: impl IntoIterator<Item = &'k [u8]>,
         how: &ReadOptions,
     ) -> Result<Vec<Option<Value<'_>>>, StoreError> {
-        let values =
-            self.database
-                .batched_multi_get_cf_opt(self.family(keyspace), keys, false, how);
-        values
-            .into_iter()
-            .map(|value| Ok(value?.map(Value)))
-            .collect()
+        let values = self.database.batched_multi_get_cf_opt(self.family(keyspace), keys, false, how);
+        values.into_iter().map(|value| Ok(value?.map(Value))).collect()
     }
 
     fn iterate_with(
@@ -200,19 +159,13 @@ impl Store {
             Direction::Forward => IteratorMode::Start,
             Direction::Backward => IteratorMode::End,
         };
-        Iter {
-            entries: self
-                .database
-                .iterator_cf_opt(self.family(keyspace), how, mode),
-        }
+        Iter { entries: self.database.iterator_cf_opt(self.family(keyspace), how, mode) }
     }
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("path", &self.database.path())
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("path", &self.database.path()).finish_non_exhaustive()
     }
 }
 
@@ -262,8 +215,7 @@ impl Read for Snapshot<'_> {
     }
 
     fn iterate(&self, keyspace: Keyspace, range: KeyRange, direction: Direction) -> Iter<'_> {
-        self.store
-            .iterate_with(keyspace, range, direction, self.how())
+        self.store.iterate_with(keyspace, range, direction, self.how())
     }
 }
 

@@ -1,9 +1,7 @@
 //! RocksDB's settings: a node idles small, so every cache and buffer has a bound here.
 
 use crate::{Environment, Keyspace, Options};
-use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel,
-};
+use rocksdb::{BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel};
 
 /// Blocks, indexes and filters that are kept in memory, all keyspaces together.
 const CACHE_BYTES_MAX: usize = 16 << 20;

@@ -5,8 +5,7 @@ use crate::keys::blocks::{self, Block, BlockKey};
 use crate::keys::datasets::DatasetRecord;
 use crate::keys::files::FileRecord;
 use crate::keys::{
-    FileNumber, Partition, SourceNumber, dirty, expired, files, meta, reliance, rows, sources,
-    tombstones,
+    FileNumber, Partition, SourceNumber, dirty, expired, files, meta, reliance, rows, sources, tombstones,
 };
 use crate::resolve::{Resolved, resolve};
 use crate::{FileKey, Vault, VaultError};
@@ -80,10 +79,7 @@ impl Vault {
         }
         let mut file = self.file(&self.store, append.dataset, &set, append.file)?;
         if append.rows_from <= append.rows_to && append.rows_to <= file.totals.rows {
-            return Ok(Appended {
-                retried: true,
-                ..Appended::default()
-            });
+            return Ok(Appended { retried: true, ..Appended::default() });
         }
         check(&append, &file)?;
         let mut feed = self.source(&self.store, &set, &file.source)?;
@@ -96,20 +92,8 @@ impl Vault {
         };
         let (placed, resolved) = self.place(&set, &append.observations)?;
         let mut batch = self.store.batch();
-        self.put_blocks(
-            &mut batch,
-            &stretch,
-            &append.observations,
-            &placed,
-            &resolved,
-        )?;
-        put_versions(
-            &mut batch,
-            &stretch,
-            &append.observations,
-            &placed,
-            &resolved,
-        );
+        self.put_blocks(&mut batch, &stretch, &append.observations, &placed, &resolved)?;
+        put_versions(&mut batch, &stretch, &append.observations, &placed, &resolved);
         let appended = Appended {
             accepted: resolved.accepted,
             duplicate: resolved.duplicate,
@@ -139,9 +123,7 @@ impl Vault {
                 gone.insert(*partition);
             }
         }
-        let live = (0..observations.rows() as u32)
-            .filter(|row| !gone.contains(&placed[*row as usize]))
-            .collect();
+        let live = (0..observations.rows() as u32).filter(|row| !gone.contains(&placed[*row as usize])).collect();
         let resolved = resolve(&self.store, set.number(), observations, live)?;
         Ok((placed, resolved))
     }
@@ -160,32 +142,15 @@ impl Vault {
             parts.entry(placed[*row as usize]).or_default().push(*row);
         }
         for (partition, rows) in &parts {
-            let part = if rows.len() == observations.rows() {
-                observations.clone()
-            } else {
-                observations.take(rows)
-            };
+            let part = if rows.len() == observations.rows() { observations.clone() } else { observations.take(rows) };
             put_block(batch, stretch, *partition, &part)?;
             dirty::put(batch, stretch.set.number(), *partition, stretch.sequence);
         }
         let partitions = parts.into_keys().collect();
-        let corrections = resolved
-            .corrections
-            .iter()
-            .map(|(_, row, before)| (*row, *before))
-            .collect();
-        let record = BatchRecord {
-            partitions,
-            corrections,
-        };
+        let corrections = resolved.corrections.iter().map(|(_, row, before)| (*row, *before)).collect();
+        let record = BatchRecord { partitions, corrections };
         if record != BatchRecord::default() {
-            batches::put(
-                batch,
-                stretch.set.number(),
-                stretch.file,
-                stretch.sequence,
-                &record,
-            );
+            batches::put(batch, stretch.set.number(), stretch.file, stretch.sequence, &record);
         }
         Ok(())
     }
@@ -201,29 +166,16 @@ struct Stretch<'a> {
 }
 
 fn check(append: &Append<'_>, file: &FileRecord) -> Result<(), VaultError> {
-    let Append {
-        rows_from: from,
-        rows_to: to,
-        counts,
-        observations,
-        ..
-    } = append;
+    let Append { rows_from: from, rows_to: to, counts, observations, .. } = append;
     if file.finished {
         return Err(VaultError::Finished);
     }
     if *from != file.totals.rows || to < from {
-        return Err(VaultError::Offset {
-            stored: file.totals.rows,
-            from: *from,
-            to: *to,
-        });
+        return Err(VaultError::Offset { stored: file.totals.rows, from: *from, to: *to });
     }
     let told = observations.rows() as u64 + counts.filtered + counts.rejected;
     if told != to - from {
-        return Err(VaultError::Unaccounted {
-            rows: to - from,
-            told,
-        });
+        return Err(VaultError::Unaccounted { rows: to - from, told });
     }
     Ok(())
 }
@@ -244,14 +196,8 @@ fn put_block(
         newest: extreme(times.iter().max()),
         arrived: stretch.now,
     };
-    let key = BlockKey {
-        dataset: stretch.set.number(),
-        partition,
-        sequence: stretch.sequence,
-    };
-    let keys = part
-        .keys()
-        .map(|keys| &keys.value_data()[..part.rows() * HASH_BYTES]);
+    let key = BlockKey { dataset: stretch.set.number(), partition, sequence: stretch.sequence };
+    let keys = part.keys().map(|keys| &keys.value_data()[..part.rows() * HASH_BYTES]);
     blocks::put(batch, key, block, &part.without_keys().encode()?, keys);
     Ok(())
 }
@@ -270,18 +216,12 @@ fn put_versions(
     };
     for row in &resolved.by_key {
         let version = rows::Version {
-            content: contents
-                .value(*row as usize)
-                .try_into()
-                .expect("the layout fixes the length"),
+            content: contents.value(*row as usize).try_into().expect("the layout fixes the length"),
             partition: placed[*row as usize],
             sequence: stretch.sequence,
             file: stretch.file,
         };
-        let key = keys
-            .value(*row as usize)
-            .try_into()
-            .expect("the layout fixes the length");
+        let key = keys.value(*row as usize).try_into().expect("the layout fixes the length");
         rows::put(batch, dataset, key, version);
     }
     for (row, key, before) in &resolved.corrections {
@@ -296,13 +236,7 @@ fn put_versions(
 }
 
 fn count(file: &mut FileRecord, append: &Append<'_>, appended: Appended) {
-    let Appended {
-        accepted,
-        duplicate,
-        corrected,
-        expired,
-        retried: _,
-    } = appended;
+    let Appended { accepted, duplicate, corrected, expired, retried: _ } = appended;
     let totals = &mut file.totals;
     totals.rows = append.rows_to;
     totals.accepted += accepted;
@@ -311,13 +245,7 @@ fn count(file: &mut FileRecord, append: &Append<'_>, appended: Appended) {
     totals.expired += expired;
     totals.add_counts(append.counts);
     let times = append.observations.times().values();
-    totals.oldest = totals
-        .oldest
-        .into_iter()
-        .chain(times.iter().min().map(|time| UtcMicros(*time)))
-        .min();
-    totals.newest = totals
-        .newest
-        .max(times.iter().max().map(|time| UtcMicros(*time)));
+    totals.oldest = totals.oldest.into_iter().chain(times.iter().min().map(|time| UtcMicros(*time))).min();
+    totals.newest = totals.newest.max(times.iter().max().map(|time| UtcMicros(*time)));
     file.contract = Some(append.contract_hash);
 }

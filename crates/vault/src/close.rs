@@ -44,28 +44,17 @@ pub struct Closed {
 impl Vault {
     /// Closes the windows that are due, over one moment of the vault: others may go on appending. Windows without a
     /// row come back empty.
-    pub fn close(
-        &self,
-        dataset: &DatasetName,
-        due: &[Due<'_>],
-        limits: Limits,
-    ) -> Result<Closing, VaultError> {
+    pub fn close(&self, dataset: &DatasetName, due: &[Due<'_>], limits: Limits) -> Result<Closing, VaultError> {
         let snapshot = self.store.snapshot();
         let sequence = meta::sequence(&snapshot)?;
-        let mut passes = due
-            .iter()
-            .map(|due| Pass::new(due, limits))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut passes = due.iter().map(|due| Pass::new(due, limits)).collect::<Result<Vec<_>, _>>()?;
         if let Some(set) = datasets::get(&snapshot, dataset)? {
             if let Some(undoing) = set.undoing {
                 return Err(VaultError::Undoing(undoing));
             }
             self.pass(&snapshot, &set, &mut passes)?;
         }
-        Ok(Closing {
-            sequence,
-            windows: passes.into_iter().map(Pass::finish).collect(),
-        })
+        Ok(Closing { sequence, windows: passes.into_iter().map(Pass::finish).collect() })
     }
 
     fn pass(
@@ -75,24 +64,13 @@ impl Vault {
         passes: &mut [Pass],
     ) -> Result<(), VaultError> {
         for window in passes.iter().flat_map(|pass| &pass.windows) {
-            let (first, last) = (
-                self.days.of(window.start),
-                self.days.of(UtcMicros(window.end.0 - 1)),
-            );
+            let (first, last) = (self.days.of(window.start), self.days.of(UtcMicros(window.end.0 - 1)));
             if expired::any(snapshot, set.number(), first, last)? {
                 return Err(VaultError::Expired(*window));
             }
         }
-        let start = passes
-            .iter()
-            .filter_map(|pass| pass.windows.first())
-            .map(|window| window.start)
-            .min();
-        let end = passes
-            .iter()
-            .filter_map(|pass| pass.windows.last())
-            .map(|window| window.end)
-            .max();
+        let start = passes.iter().filter_map(|pass| pass.windows.first()).map(|window| window.start).min();
+        let end = passes.iter().filter_map(|pass| pass.windows.last()).map(|window| window.end).max();
         let (Some(start), Some(end)) = (start, end) else {
             return Ok(());
         };
@@ -137,9 +115,7 @@ impl Pass {
 
     /// Whether a row of the block may lie in a window.
     fn wants(&self, block: &Block) -> bool {
-        self.windows
-            .get(self.place(block.oldest))
-            .is_some_and(|window| window.start <= block.newest)
+        self.windows.get(self.place(block.oldest)).is_some_and(|window| window.start <= block.newest)
     }
 
     fn observe(
@@ -157,11 +133,7 @@ impl Pass {
                 continue;
             }
             let place = self.place(t);
-            if self
-                .windows
-                .get(place)
-                .is_some_and(|window| window.contains(t))
-            {
+            if self.windows.get(place).is_some_and(|window| window.contains(t)) {
                 near = Some(place);
                 if !self.sources[place].contains(&source) {
                     self.sources[place].push(source);
@@ -173,11 +145,6 @@ impl Pass {
 
     fn finish(self) -> Vec<Closed> {
         let sources = self.sources.into_iter().map(|sources| sources.len() as u32);
-        self.accumulator
-            .finish()
-            .into_iter()
-            .zip(sources)
-            .map(|(rollup, sources)| Closed { rollup, sources })
-            .collect()
+        self.accumulator.finish().into_iter().zip(sources).map(|(rollup, sources)| Closed { rollup, sources }).collect()
     }
 }

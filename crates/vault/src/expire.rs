@@ -22,10 +22,7 @@ impl Vault {
         let (mut day, mut removed) = (Vec::new(), 0);
         for found in blocks::all(&self.store, set.number()) {
             let found = found?;
-            if day
-                .last()
-                .is_some_and(|(key, _): &(BlockKey, Block)| key.partition != found.0.partition)
-            {
+            if day.last().is_some_and(|(key, _): &(BlockKey, Block)| key.partition != found.0.partition) {
                 removed += self.expire_day(dataset, &set, std::mem::take(&mut day), before)?;
             }
             day.push(found);
@@ -71,9 +68,7 @@ impl Vault {
         let blocks = blocks::between(&self.store, set.number(), partition, partition).count();
         let arrived = found.iter().map(|(_, block)| block.arrived).max();
         // Where a block came since they were read, the day is looked at again next time.
-        let past = self.days.window(partition).end <= before
-            && arrived < Some(before)
-            && blocks == found.len();
+        let past = self.days.window(partition).end <= before && arrived < Some(before) && blocks == found.len();
         if past {
             let mut batch = self.store.batch();
             expired::put(&mut batch, set.number(), partition);
@@ -93,9 +88,8 @@ impl Vault {
         if let Some(keys) = blocks::row_keys(&self.store, key)? {
             let newest = rows::newest(&self.store, key.dataset, keys.iter())?;
             for (row, version) in keys.iter().zip(newest) {
-                if version.is_some_and(|version| {
-                    version.partition == key.partition && version.sequence == key.sequence
-                }) {
+                if version.is_some_and(|version| version.partition == key.partition && version.sequence == key.sequence)
+                {
                     rows::delete(&mut batch, key.dataset, &row);
                 }
             }

@@ -102,11 +102,7 @@ impl Vault {
         let mut set = match datasets::get(&self.store, dataset)? {
             Some(set) => set,
             None => {
-                let number = datasets::all(&self.store)?
-                    .iter()
-                    .map(|(_, set)| set.number + 1)
-                    .max()
-                    .unwrap_or(0);
+                let number = datasets::all(&self.store)?.iter().map(|(_, set)| set.number + 1).max().unwrap_or(0);
                 DatasetRecord::new(number)
             }
         };
@@ -117,19 +113,11 @@ impl Vault {
             if &known.source != source {
                 return Err(VaultError::OtherSource(known.source));
             }
-            return Ok(FileProgress {
-                rows_done: known.totals.rows,
-                finished: known.finished,
-            });
+            return Ok(FileProgress { rows_done: known.totals.rows, finished: known.finished });
         }
         let mut feed = sources::get(&self.store, set.number(), source)?.unwrap_or_else(|| {
             set.sources += 1;
-            SourceRecord {
-                number: set.sources - 1,
-                watermark: None,
-                unfinished: 0,
-                heard_at: now,
-            }
+            SourceRecord { number: set.sources - 1, watermark: None, unfinished: 0, heard_at: now }
         });
         feed.unfinished += 1;
         feed.heard_at = feed.heard_at.max(now);
@@ -149,20 +137,12 @@ impl Vault {
         sources::put(&mut batch, set.number(), source, &feed);
         datasets::put(&mut batch, dataset, &set);
         self.store.commit(batch)?;
-        Ok(FileProgress {
-            rows_done: 0,
-            finished: false,
-        })
+        Ok(FileProgress { rows_done: 0, finished: false })
     }
 
     /// Declares a file whole: from here on its rows move its source's watermark, as far as the latest of them tells
     /// under `time`. A file that is finished stays as it is.
-    pub fn finish_file(
-        &self,
-        dataset: &DatasetName,
-        file: FileKey,
-        time: &TimeSpec,
-    ) -> Result<FileTotals, VaultError> {
+    pub fn finish_file(&self, dataset: &DatasetName, file: FileKey, time: &TimeSpec) -> Result<FileTotals, VaultError> {
         let _writing = self.write();
         let set = self.dataset(&self.store, dataset)?;
         let mut record = self.file(&self.store, dataset, &set, file)?;
@@ -170,10 +150,7 @@ impl Vault {
             return Ok(record.totals);
         }
         record.finished = true;
-        record.through = record
-            .totals
-            .newest
-            .map(|newest| told_through(newest, time));
+        record.through = record.totals.newest.map(|newest| told_through(newest, time));
         let mut feed = self.source(&self.store, &set, &record.source)?;
         feed.unfinished = feed.unfinished.saturating_sub(1);
         feed.watermark = feed.watermark.max(record.through);
@@ -186,12 +163,7 @@ impl Vault {
 
     /// Declares the dataset complete through `until`, as `file`'s sender says: windows that end by then are closed
     /// whatever the sources' watermarks say. It holds until the file is taken back.
-    pub fn complete(
-        &self,
-        dataset: &DatasetName,
-        file: FileKey,
-        until: UtcMicros,
-    ) -> Result<(), VaultError> {
+    pub fn complete(&self, dataset: &DatasetName, file: FileKey, until: UtcMicros) -> Result<(), VaultError> {
         let _writing = self.write();
         let mut set = self.dataset(&self.store, dataset)?;
         let mut record = self.file(&self.store, dataset, &set, file)?;
@@ -204,11 +176,7 @@ impl Vault {
     }
 
     /// Event time through which a finished file tells everything; none if it holds no row or is not finished.
-    pub fn last_full(
-        &self,
-        dataset: &DatasetName,
-        file: FileKey,
-    ) -> Result<Option<UtcMicros>, VaultError> {
+    pub fn last_full(&self, dataset: &DatasetName, file: FileKey) -> Result<Option<UtcMicros>, VaultError> {
         let set = self.dataset(&self.store, dataset)?;
         Ok(self.file(&self.store, dataset, &set, file)?.through)
     }
@@ -219,28 +187,10 @@ impl Vault {
         let Some(set) = datasets::get(&snapshot, dataset)? else {
             return Ok(Vec::new());
         };
-        let entries = files::all(&snapshot, set.number())?
-            .into_iter()
-            .map(|(key, record)| {
-                let FileRecord {
-                    name,
-                    source,
-                    begun_at,
-                    finished,
-                    totals,
-                    completed_through,
-                    ..
-                } = record;
-                FileEntry {
-                    key,
-                    name,
-                    source,
-                    begun_at,
-                    finished,
-                    totals,
-                    completed_through,
-                }
-            });
+        let entries = files::all(&snapshot, set.number())?.into_iter().map(|(key, record)| {
+            let FileRecord { name, source, begun_at, finished, totals, completed_through, .. } = record;
+            FileEntry { key, name, source, begun_at, finished, totals, completed_through }
+        });
         Ok(entries.collect())
     }
 
@@ -250,10 +200,7 @@ impl Vault {
         let Some(set) = datasets::get(&snapshot, dataset)? else {
             return Ok(DatasetCounts::default());
         };
-        let mut counts = DatasetCounts {
-            dropped: set.dropped,
-            ..DatasetCounts::default()
-        };
+        let mut counts = DatasetCounts { dropped: set.dropped, ..DatasetCounts::default() };
         for (_, record) in files::all(&snapshot, set.number())? {
             counts.files += 1;
             counts.totals.add(&record.totals);
@@ -262,11 +209,7 @@ impl Vault {
     }
 
     /// The dataset's record, or the error that there is none.
-    pub(crate) fn dataset(
-        &self,
-        reader: &impl Read,
-        name: &DatasetName,
-    ) -> Result<DatasetRecord, VaultError> {
+    pub(crate) fn dataset(&self, reader: &impl Read, name: &DatasetName) -> Result<DatasetRecord, VaultError> {
         datasets::get(reader, name)?.ok_or_else(|| VaultError::UnknownDataset(name.clone()))
     }
 
@@ -278,10 +221,7 @@ impl Vault {
         set: &DatasetRecord,
         file: FileKey,
     ) -> Result<FileRecord, VaultError> {
-        let unknown = || VaultError::UnknownFile {
-            dataset: dataset.clone(),
-            file,
-        };
+        let unknown = || VaultError::UnknownFile { dataset: dataset.clone(), file };
         files::get(reader, set.number(), file)?.ok_or_else(unknown)
     }
 
@@ -292,25 +232,14 @@ impl Vault {
         set: &DatasetRecord,
         name: &SourceName,
     ) -> Result<SourceRecord, VaultError> {
-        sources::get(reader, set.number(), name)?
-            .ok_or(VaultError::Damaged(sources::KEYSPACE.name()))
+        sources::get(reader, set.number(), name)?.ok_or(VaultError::Damaged(sources::KEYSPACE.name()))
     }
 }
 
 impl FileTotals {
     /// Adds another file's.
     fn add(&mut self, other: &Self) {
-        let Self {
-            rows,
-            accepted,
-            duplicate,
-            corrected,
-            filtered,
-            rejected,
-            expired,
-            oldest,
-            newest,
-        } = *other;
+        let Self { rows, accepted, duplicate, corrected, filtered, rejected, expired, oldest, newest } = *other;
         self.rows += rows;
         self.accepted += accepted;
         self.duplicate += duplicate;
@@ -333,10 +262,7 @@ impl FileTotals {
 /// The end of the stretch that a written time stands for. Days are civil ones: where the clock changes, a date stands
 /// for 23 or 25 hours.
 fn told_through(newest: UtcMicros, time: &TimeSpec) -> UtcMicros {
-    let (days, rest) = (
-        time.resolution.micros() / Span::DAY.micros(),
-        time.resolution.micros() % Span::DAY.micros(),
-    );
+    let (days, rest) = (time.resolution.micros() / Span::DAY.micros(), time.resolution.micros() % Span::DAY.micros());
     if days == 0 || rest != 0 {
         return newest.after(time.resolution);
     }

@@ -13,9 +13,7 @@ pub(crate) struct Days {
 
 impl Days {
     pub(crate) fn new(zone: Zone) -> Self {
-        Self {
-            calendar: Calendar::new(zone, Grain::Day),
-        }
+        Self { calendar: Calendar::new(zone, Grain::Day) }
     }
 
     fn zone(&self) -> Zone {
@@ -78,13 +76,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ZONES: [&str; 5] = [
-        "America/New_York",
-        "Pacific/Apia",
-        "America/St_Johns",
-        "America/Sao_Paulo",
-        "UTC",
-    ];
+    const ZONES: [&str; 5] = ["America/New_York", "Pacific/Apia", "America/St_Johns", "America/Sao_Paulo", "UTC"];
 
     proptest! {
         #[test]

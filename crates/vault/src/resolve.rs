@@ -32,19 +32,13 @@ pub(crate) fn resolve(
     live: Vec<u32>,
 ) -> Result<Resolved, VaultError> {
     let (Some(keys), Some(contents)) = (observations.keys(), observations.contents()) else {
-        return Ok(Resolved {
-            accepted: live.len() as u64,
-            kept: live,
-            ..Resolved::default()
-        });
+        return Ok(Resolved { accepted: live.len() as u64, kept: live, ..Resolved::default() });
     };
     let keys = keys.value_data().as_chunks::<HASH_BYTES>().0;
     let contents = contents.value_data().as_chunks::<CONTENT_BYTES>().0;
     // As numbers, keys sort much faster than as bytes, and in the same order.
-    let mut order: Vec<(u128, u32)> = live
-        .into_iter()
-        .map(|row| (u128::from_be_bytes(keys[row as usize]), row))
-        .collect();
+    let mut order: Vec<(u128, u32)> =
+        live.into_iter().map(|row| (u128::from_be_bytes(keys[row as usize]), row)).collect();
     order.sort_unstable();
     let groups = || order.chunk_by(|one, next| one.0 == next.0);
     let mut firsts = Vec::with_capacity(order.len());
@@ -86,8 +80,7 @@ impl Resolved {
         self.relied_on.extend(before.map(|version| version.file));
         if let Some(row) = last {
             self.by_key.push(row);
-            self.corrections
-                .extend(before.map(|version| (row, *key, version)));
+            self.corrections.extend(before.map(|version| (row, *key, version)));
         }
     }
 }

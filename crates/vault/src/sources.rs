@@ -24,11 +24,8 @@ impl Vault {
             return Ok(Vec::new());
         };
         let entries = sources::named(&snapshot, set.number())?.into_iter();
-        let entries = entries.map(|(name, record)| SourceEntry {
-            name,
-            watermark: record.watermark,
-            heard_at: record.heard_at,
-        });
+        let entries =
+            entries.map(|(name, record)| SourceEntry { name, watermark: record.watermark, heard_at: record.heard_at });
         Ok(entries.collect())
     }
 }

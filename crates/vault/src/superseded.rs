@@ -14,11 +14,7 @@ pub(crate) struct Superseded {
 
 impl Superseded {
     /// Marks the rows of a block that a later version replaced; none where there is no such row.
-    pub(crate) fn rows(
-        &mut self,
-        reader: &impl Read,
-        block: BlockKey,
-    ) -> Result<Option<BooleanArray>, VaultError> {
+    pub(crate) fn rows(&mut self, reader: &impl Read, block: BlockKey) -> Result<Option<BooleanArray>, VaultError> {
         let any = match self.asked {
             Some((partition, any)) if partition == block.partition => any,
             _ => tombstones::any(reader, block.dataset, block.partition)?,
@@ -31,9 +27,7 @@ impl Superseded {
             return Ok(None);
         };
         let below = tombstones::below(reader, block.dataset, block.partition, keys.iter())?;
-        let marks = below
-            .into_iter()
-            .map(|below| Some(below.is_some_and(|below| block.sequence < below)));
+        let marks = below.into_iter().map(|below| Some(below.is_some_and(|below| block.sequence < below)));
         Ok(Some(marks.collect()))
     }
 }

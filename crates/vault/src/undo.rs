@@ -4,9 +4,7 @@
 use crate::keys::batches::{self, BatchRecord};
 use crate::keys::blocks::{self, BlockKey};
 use crate::keys::datasets::DatasetRecord;
-use crate::keys::{
-    FileNumber, datasets, dirty, expired, files, meta, reliance, rows, sources, tombstones,
-};
+use crate::keys::{FileNumber, datasets, dirty, expired, files, meta, reliance, rows, sources, tombstones};
 use crate::{FileKey, Vault, VaultError};
 use civicmesh_model::names::DatasetName;
 use civicmesh_model::time::UtcMicros;
@@ -54,28 +52,17 @@ impl Vault {
         file: FileNumber,
         released: &dyn Fn(UtcMicros) -> bool,
     ) -> Result<(), VaultError> {
-        let later: Vec<_> = reliance::all(&self.store, set.number())?
-            .into_iter()
-            .filter(|(on, _)| *on == file)
-            .collect();
+        let later: Vec<_> =
+            reliance::all(&self.store, set.number())?.into_iter().filter(|(on, _)| *on == file).collect();
         if !later.is_empty() {
             let files = files::all(&self.store, set.number())?.into_iter();
-            let named = files
-                .filter(|(_, record)| later.iter().any(|(_, later)| *later == record.number()));
-            return Err(VaultError::ReliedOn(
-                named
-                    .map(|(key, record)| format!("{} ({key})", record.name))
-                    .collect(),
-            ));
+            let named = files.filter(|(_, record)| later.iter().any(|(_, later)| *later == record.number()));
+            return Err(VaultError::ReliedOn(named.map(|(key, record)| format!("{} ({key})", record.name)).collect()));
         }
         for found in batches::newest_first(&self.store, set.number(), file) {
             let (sequence, record) = found?;
             for partition in record.partitions {
-                let key = BlockKey {
-                    dataset: set.number(),
-                    partition,
-                    sequence,
-                };
+                let key = BlockKey { dataset: set.number(), partition, sequence };
                 let Some(block) = blocks::get(&self.store, key)? else {
                     continue;
                 };
@@ -96,11 +83,7 @@ impl Vault {
     }
 
     /// Takes back what is left of the file that the dataset says is being taken back.
-    pub(crate) fn take_back(
-        &self,
-        dataset: &DatasetName,
-        file: FileKey,
-    ) -> Result<Undone, VaultError> {
+    pub(crate) fn take_back(&self, dataset: &DatasetName, file: FileKey) -> Result<Undone, VaultError> {
         let mut undone = Undone { rows: 0 };
         let set = self.dataset(&self.store, dataset)?;
         let number = self.file(&self.store, dataset, &set, file)?.number();
@@ -126,18 +109,13 @@ impl Vault {
         let change = meta::sequence(&self.store)? + 1;
         let mut rows = 0;
         for partition in &record.partitions {
-            let key = BlockKey {
-                dataset,
-                partition: *partition,
-                sequence,
-            };
+            let key = BlockKey { dataset, partition: *partition, sequence };
             let Some(block) = blocks::get(&self.store, key)? else {
                 continue;
             };
             rows += u64::from(block.rows);
             if let Some(keys) = blocks::row_keys(&self.store, key)? {
-                keys.iter()
-                    .for_each(|row| rows::delete(&mut batch, dataset, &row));
+                keys.iter().for_each(|row| rows::delete(&mut batch, dataset, &row));
             }
             blocks::delete(&mut batch, key);
             dirty::put(&mut batch, dataset, *partition, change);
@@ -166,9 +144,7 @@ impl Vault {
         let mut feed = self.source(&self.store, &set, &record.source)?;
         let mut others = files::all(&self.store, set.number())?;
         others.retain(|(key, _)| *key != file);
-        let completed = others
-            .iter()
-            .filter_map(|(_, other)| other.completed_through);
+        let completed = others.iter().filter_map(|(_, other)| other.completed_through);
         set.completed_through = completed.max();
         others.retain(|(_, other)| other.source == record.source);
         feed.watermark = others.iter().filter_map(|(_, other)| other.through).max();

@@ -23,11 +23,7 @@ pub struct Options {
 impl Options {
     /// A vault on the file system, without a hook.
     pub fn new(zone: Zone) -> Self {
-        Self {
-            zone,
-            environment: Environment::Disk,
-            hook: None,
-        }
+        Self { zone, environment: Environment::Disk, hook: None }
     }
 }
 
@@ -45,21 +41,14 @@ impl Vault {
     /// Opens the vault in the directory `path`, which is made, closed to all others, where it does not exist. A file
     /// that was being taken back when the process died is taken back now.
     pub fn open(path: &Path, options: &Options) -> Result<Self, VaultError> {
-        let Options {
-            zone,
-            environment,
-            hook,
-        } = options.clone();
+        let Options { zone, environment, hook } = options.clone();
         let store = civicmesh_store::Options {
             environment,
             hook,
             ..civicmesh_store::Options::new(keys::ALL, DirectoryMode::Owner)
         };
         let store = Store::open(path, &store)?;
-        let identity = Identity {
-            format: FORMAT,
-            zone,
-        };
+        let identity = Identity { format: FORMAT, zone };
         match meta::identity(&store)? {
             None => {
                 let mut batch = store.batch();
@@ -67,24 +56,14 @@ impl Vault {
                 store.commit(batch)?;
             }
             Some(stored) if stored.format != FORMAT => {
-                return Err(VaultError::Format {
-                    stored: stored.format,
-                    known: FORMAT,
-                });
+                return Err(VaultError::Format { stored: stored.format, known: FORMAT });
             }
             Some(stored) if stored.zone != zone => {
-                return Err(VaultError::Zone {
-                    stored: stored.zone,
-                    given: zone,
-                });
+                return Err(VaultError::Zone { stored: stored.zone, given: zone });
             }
             Some(_) => {}
         }
-        let vault = Self {
-            store,
-            days: Days::new(zone),
-            writing: Mutex::new(()),
-        };
+        let vault = Self { store, days: Days::new(zone), writing: Mutex::new(()) };
         for (dataset, set) in datasets::all(&vault.store)? {
             if let Some(file) = set.undoing {
                 vault.take_back(&dataset, file)?;

@@ -42,11 +42,7 @@ impl Vault {
         }
         let completed_through = set.completed_through;
         let at = least.or(furthest);
-        Ok(
-            (at.is_some() || completed_through.is_some()).then_some(Watermark {
-                at: at.unwrap_or(UtcMicros::MIN),
-                completed_through,
-            }),
-        )
+        Ok((at.is_some() || completed_through.is_some())
+            .then_some(Watermark { at: at.unwrap_or(UtcMicros::MIN), completed_through }))
     }
 }

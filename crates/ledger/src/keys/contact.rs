@@ -19,9 +19,7 @@ pub(crate) fn key(domain: &DomainName) -> &[u8] {
 }
 
 pub(crate) fn parse(key: &[u8]) -> Result<DomainName, LedgerError> {
-    let name = std::str::from_utf8(key)
-        .ok()
-        .and_then(|name| name.parse().ok());
+    let name = std::str::from_utf8(key).ok().and_then(|name| name.parse().ok());
     name.ok_or(LedgerError::Damaged("a contact without its domain"))
 }
 

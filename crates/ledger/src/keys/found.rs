@@ -34,22 +34,12 @@ mod tests {
     #[test]
     fn values_round_trip() {
         let product = "traffic.taxi".parse().unwrap();
-        let head = Head {
-            product,
-            size: 2,
-            root: Hash32([1; 32]),
-            closed_through: UtcMicros(3),
-            at: UtcMicros(4),
-        };
+        let head = Head { product, size: 2, root: Hash32([1; 32]), closed_through: UtcMicros(3), at: UtcMicros(4) };
         let found = FoundOut {
             at: UtcMicros(5),
             fault: "the log has another root at the same size".into(),
             held: None,
-            shown: SignedHead {
-                head,
-                key: Hash32([2; 32]),
-                signature: vec![6; 64],
-            },
+            shown: SignedHead { head, key: Hash32([2; 32]), signature: vec![6; 64] },
         };
         assert_eq!(from_bytes(&to_bytes(&found)).unwrap(), found);
     }

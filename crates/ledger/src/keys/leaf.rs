@@ -28,19 +28,8 @@ pub(crate) struct Leaf {
 
 impl Leaf {
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        let Self {
-            hash,
-            closed_through,
-            end,
-            body_kept,
-        } = self;
-        [
-            &hash.0[..],
-            &time_bytes(closed_through),
-            &time_bytes(end),
-            &[u8::from(body_kept)],
-        ]
-        .concat()
+        let Self { hash, closed_through, end, body_kept } = self;
+        [&hash.0[..], &time_bytes(closed_through), &time_bytes(end), &[u8::from(body_kept)]].concat()
     }
 
     pub(crate) fn from_bytes(mut bytes: &[u8]) -> Result<Self, LedgerError> {
@@ -51,18 +40,11 @@ impl Leaf {
             [0] => false,
             [1] => true,
             _ => {
-                return Err(LedgerError::Damaged(
-                    "a leaf that neither has a body nor lacks one",
-                ));
+                return Err(LedgerError::Damaged("a leaf that neither has a body nor lacks one"));
             }
         };
         done(bytes)?;
-        Ok(Self {
-            hash,
-            closed_through,
-            end,
-            body_kept,
-        })
+        Ok(Self { hash, closed_through, end, body_kept })
     }
 }
 
@@ -77,12 +59,8 @@ mod tests {
 
     #[test]
     fn values_round_trip() {
-        let leaf = Leaf {
-            hash: Hash32([7; 32]),
-            closed_through: UtcMicros(-5),
-            end: UtcMicros(i64::MAX),
-            body_kept: true,
-        };
+        let leaf =
+            Leaf { hash: Hash32([7; 32]), closed_through: UtcMicros(-5), end: UtcMicros(i64::MAX), body_kept: true };
         let bytes = leaf.to_bytes();
         assert_eq!(bytes.len(), 49);
         assert_eq!(Leaf::from_bytes(&bytes).unwrap(), leaf);

@@ -70,32 +70,24 @@ pub(crate) fn time_of(bytes: [u8; 8]) -> UtcMicros {
 
 /// Takes the first `N` bytes off.
 pub(crate) fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], LedgerError> {
-    let (first, rest) = bytes
-        .split_first_chunk::<N>()
-        .ok_or(LedgerError::Damaged("a value that is too short"))?;
+    let (first, rest) = bytes.split_first_chunk::<N>().ok_or(LedgerError::Damaged("a value that is too short"))?;
     *bytes = rest;
     Ok(*first)
 }
 
 /// Checks that nothing is left.
 pub(crate) fn done(bytes: &[u8]) -> Result<(), LedgerError> {
-    if bytes.is_empty() {
-        Ok(())
-    } else {
-        Err(LedgerError::Damaged("a value that is too long"))
-    }
+    if bytes.is_empty() { Ok(()) } else { Err(LedgerError::Damaged("a value that is too long")) }
 }
 
 /// A value that is JSON.
 pub(crate) fn from_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, LedgerError> {
-    serde_json::from_slice(bytes)
-        .map_err(|_| LedgerError::Damaged("a value that is not the JSON expected"))
+    serde_json::from_slice(bytes).map_err(|_| LedgerError::Damaged("a value that is not the JSON expected"))
 }
 
 /// The JSON of a value.
 pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value)
-        .expect("the ledger's own values have text keys and no failing serializer")
+    serde_json::to_vec(value).expect("the ledger's own values have text keys and no failing serializer")
 }
 
 #[cfg(test)]
@@ -117,11 +109,7 @@ mod tests {
     fn a_key_gives_back_what_follows_its_product() {
         let key = within(&"traffic.taxi".parse().unwrap(), &[0, 1, 2]);
         assert_eq!(rest(&key).unwrap(), [0, 1, 2]);
-        assert!(
-            rest::<2>(&key).is_err()
-                && rest::<4>(&key).is_err()
-                && rest::<1>(b"traffic.taxi").is_err()
-        );
+        assert!(rest::<2>(&key).is_err() && rest::<4>(&key).is_err() && rest::<1>(b"traffic.taxi").is_err());
     }
 
     #[test]

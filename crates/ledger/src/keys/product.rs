@@ -67,9 +67,7 @@ pub(crate) fn key(product: &ProductId) -> Vec<u8> {
 
 /// The product that a key names.
 pub(crate) fn parse(key: &[u8]) -> Result<ProductId, LedgerError> {
-    let name = key
-        .strip_suffix(&[0])
-        .and_then(|name| std::str::from_utf8(name).ok());
+    let name = key.strip_suffix(&[0]).and_then(|name| std::str::from_utf8(name).ok());
     let product = name.and_then(|name| name.parse().ok());
     product.ok_or(LedgerError::Damaged("a key without its product"))
 }
@@ -85,35 +83,20 @@ mod tests {
         let product: ProductId = "traffic.taxi".parse().unwrap();
         assert_eq!(parse(&key(&product)).unwrap(), product);
         assert!(parse(b"traffic.taxi").is_err() && parse(b"no product\0").is_err());
-        let head = Head {
-            product,
-            size: 0,
-            root: Frontier::new().root(),
-            closed_through: UtcMicros(60),
-            at: UtcMicros(61),
-        };
+        let head =
+            Head { product, size: 0, root: Frontier::new().root(), closed_through: UtcMicros(60), at: UtcMicros(61) };
         let record = ProductRecord {
             contract: Hash32([1; 32]),
             contracts: vec![Hash32([2; 32]), Hash32([1; 32])],
             named: BTreeSet::from([Hash32([2; 32])]),
             log: Some(LogRecord {
-                head: SignedHead {
-                    head,
-                    key: Hash32([3; 32]),
-                    signature: vec![4; 64],
-                },
+                head: SignedHead { head, key: Hash32([3; 32]), signature: vec![4; 64] },
                 frontier: Frontier::new(),
-                newest: Window {
-                    start: UtcMicros(0),
-                    end: UtcMicros(60),
-                },
+                newest: Window { start: UtcMicros(0), end: UtcMicros(60) },
             }),
             expired_through: Some(UtcMicros(-1)),
         };
-        assert_eq!(
-            ProductRecord::from_bytes(&record.to_bytes()).unwrap(),
-            record
-        );
+        assert_eq!(ProductRecord::from_bytes(&record.to_bytes()).unwrap(), record);
         assert!(ProductRecord::from_bytes(b"{}").is_err());
     }
 }

@@ -33,10 +33,7 @@ mod tests {
     #[test]
     fn values_round_trip() {
         for kind in [RefusalKind::NotGranted, RefusalKind::NoSuchProduct] {
-            let refusal = Refusal {
-                kind,
-                at: UtcMicros(5),
-            };
+            let refusal = Refusal { kind, at: UtcMicros(5) };
             assert_eq!(from_bytes(&to_bytes(&refusal)).unwrap(), refusal);
         }
     }

@@ -28,19 +28,8 @@ pub(crate) struct Covered {
 
 impl Covered {
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        let Self {
-            end,
-            index,
-            revision,
-            sequence,
-        } = self;
-        [
-            &time_bytes(end)[..],
-            &index.to_be_bytes(),
-            &revision.to_be_bytes(),
-            &sequence.to_be_bytes(),
-        ]
-        .concat()
+        let Self { end, index, revision, sequence } = self;
+        [&time_bytes(end)[..], &index.to_be_bytes(), &revision.to_be_bytes(), &sequence.to_be_bytes()].concat()
     }
 
     pub(crate) fn from_bytes(mut bytes: &[u8]) -> Result<Self, LedgerError> {
@@ -49,12 +38,7 @@ impl Covered {
         let revision = u32::from_be_bytes(take(&mut bytes)?);
         let sequence = u64::from_be_bytes(take(&mut bytes)?);
         done(bytes)?;
-        Ok(Self {
-            end,
-            index,
-            revision,
-            sequence,
-        })
+        Ok(Self { end, index, revision, sequence })
     }
 }
 
@@ -88,12 +72,7 @@ mod tests {
             assert_eq!(start(&key(&product, time)).unwrap(), time);
         }
         assert!(key(&product, UtcMicros(-1)) < key(&product, UtcMicros(1)));
-        let covered = Covered {
-            end: UtcMicros(-3),
-            index: 1 << 40,
-            revision: 9,
-            sequence: u64::MAX,
-        };
+        let covered = Covered { end: UtcMicros(-3), index: 1 << 40, revision: 9, sequence: u64::MAX };
         assert_eq!(Covered::from_bytes(&covered.to_bytes()).unwrap(), covered);
         assert!(Covered::from_bytes(&covered.to_bytes()[1..]).is_err());
     }

@@ -6,39 +6,20 @@ use super::*;
 fn a_contract_that_contradicts_released_windows_is_refused() {
     let first = contract("1", OPEN);
     let ledger = owner(&first);
-    assert!(
-        !ledger.adopt_contract(&first, NOW).unwrap(),
-        "it is in force already"
-    );
+    assert!(!ledger.adopt_contract(&first, NOW).unwrap(), "it is in force already");
     let metres = contract_with("2", OPEN, "{unit: m/s, decimals: 1, min: 0, max: 200}");
-    assert!(
-        ledger.adopt_contract(&metres, NOW).unwrap(),
-        "nothing is released yet"
-    );
+    assert!(ledger.adopt_contract(&metres, NOW).unwrap(), "nothing is released yet");
     assert!(ledger.adopt_contract(&first, NOW).unwrap());
-    ledger
-        .append(&product(), vec![empty(&first, 0, 1)], 0, &key(), NOW)
-        .unwrap();
+    ledger.append(&product(), vec![empty(&first, 0, 1)], 0, &key(), NOW).unwrap();
 
     let error = ledger.adopt_contract(&metres, NOW).unwrap_err();
-    assert!(
-        matches!(&error, LedgerError::ContractBreaks { reason, .. } if reason.contains("unit")),
-        "{error}"
-    );
+    assert!(matches!(&error, LedgerError::ContractBreaks { reason, .. } if reason.contains("unit")), "{error}");
     let threshold = contract("3", THRESHOLD);
     assert!(ledger.adopt_contract(&threshold, NOW).unwrap());
-    assert_eq!(
-        ledger.contract(&product()).unwrap().unwrap().hash(),
-        threshold.hash()
-    );
-    ledger
-        .append(&product(), vec![empty(&threshold, 1, 2)], 0, &key(), NOW)
-        .unwrap();
+    assert_eq!(ledger.contract(&product()).unwrap().unwrap().hash(), threshold.hash());
+    ledger.append(&product(), vec![empty(&threshold, 1, 2)], 0, &key(), NOW).unwrap();
     let error = ledger.adopt_contract(&first, NOW).unwrap_err();
-    assert!(
-        matches!(error, LedgerError::ContractBreaks { .. }),
-        "from threshold to open"
-    );
+    assert!(matches!(error, LedgerError::ContractBreaks { .. }), "from threshold to open");
     let history = [first.hash(), metres.hash(), threshold.hash()];
     assert_eq!(ledger.contract_history(&product()).unwrap(), history);
 }
@@ -48,9 +29,7 @@ fn contracts_are_found_by_hash_after_a_restart_without_their_dataset() {
     let disk = MemoryDisk::new().unwrap();
     let contract = contract("1", OPEN);
     assert!(contract.dataset.is_some());
-    open("traffic", &disk, None)
-        .adopt_contract(&contract, NOW)
-        .unwrap();
+    open("traffic", &disk, None).adopt_contract(&contract, NOW).unwrap();
     let ledger = open("traffic", &disk, None);
     let stored = ledger.contract_by_hash(&contract.hash()).unwrap().unwrap();
     assert_eq!(*stored, public(&contract));
@@ -62,19 +41,10 @@ fn contracts_are_found_by_hash_after_a_restart_without_their_dataset() {
 fn a_replica_learns_the_contracts_that_older_entries_name() {
     let (old, new) = (contract("1", OPEN), contract("2", OPEN));
     let ledger = peer(&new);
-    let forger = Forger::new()
-        .with(Entry::Empty(run(&old, 0, 1)))
-        .with(Entry::Empty(run(&new, 1, 2)));
-    let unknown = Rejection::UnknownContract {
-        index: 0,
-        contract: old.hash(),
-    };
+    let forger = Forger::new().with(Entry::Empty(run(&old, 0, 1))).with(Entry::Empty(run(&new, 1, 2)));
+    let unknown = Rejection::UnknownContract { index: 0, contract: old.hash() };
     assert_eq!(forger.rejection(&ledger), unknown);
-    assert_eq!(
-        ledger.found_out(&product()).unwrap(),
-        [],
-        "it is asked for, not held against the owner"
-    );
+    assert_eq!(ledger.found_out(&product()).unwrap(), [], "it is asked for, not held against the owner");
 
     let metres = contract_with("0", OPEN, "{unit: m/s, decimals: 1, min: 0, max: 200}");
     let error = ledger.learn_contract(&public(&metres), NOW).unwrap_err();
@@ -82,10 +52,6 @@ fn a_replica_learns_the_contracts_that_older_entries_name() {
     assert!(ledger.learn_contract(&public(&old), NOW).unwrap());
     assert!(!ledger.learn_contract(&public(&old), NOW).unwrap());
     forger.show(&ledger).unwrap();
-    assert_eq!(
-        ledger.contract(&product()).unwrap().unwrap().hash(),
-        new.hash(),
-        "the newer one stays in force"
-    );
+    assert_eq!(ledger.contract(&product()).unwrap().unwrap().hash(), new.hash(), "the newer one stays in force");
     assert_consistent(&ledger);
 }

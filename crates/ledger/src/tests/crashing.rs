@@ -14,19 +14,11 @@ struct FailAt {
 
 impl Hook for FailAt {
     fn before_commit(&self, batch: u64, _: usize) -> Result<(), StoreError> {
-        if batch == self.batch && !self.stored {
-            Err(StoreError::Injected { batch })
-        } else {
-            Ok(())
-        }
+        if batch == self.batch && !self.stored { Err(StoreError::Injected { batch }) } else { Ok(()) }
     }
 
     fn after_commit(&self, batch: u64) -> Result<(), StoreError> {
-        if batch == self.batch && self.stored {
-            Err(StoreError::Injected { batch })
-        } else {
-            Ok(())
-        }
+        if batch == self.batch && self.stored { Err(StoreError::Injected { batch }) } else { Ok(()) }
     }
 }
 
@@ -39,10 +31,7 @@ fn survive(domain: &str, fail: FailAt, steps: &[&Step<'_>]) -> (Ledger, bool) {
     let mut failed = false;
     for step in steps {
         if let Err(error) = step(&ledger) {
-            assert!(
-                matches!(error, LedgerError::Store(StoreError::Injected { .. })),
-                "{error}"
-            );
+            assert!(matches!(error, LedgerError::Store(StoreError::Injected { .. })), "{error}");
             assert!(!failed, "one batch fails");
             failed = true;
             drop(ledger);
@@ -63,55 +52,25 @@ fn an_owner_goes_on_where_the_log_ends() {
         let log = ledger.log(&product())?;
         let from = log.map_or(0, |log| log.closed_through.0 / HOUR);
         if from < end {
-            ledger.append(
-                &product(),
-                (from..end).map(|h| empty(&contract, h, h + 1)).collect(),
-                1,
-                &key(),
-                NOW,
-            )?;
+            ledger.append(&product(), (from..end).map(|h| empty(&contract, h, h + 1)).collect(), 1, &key(), NOW)?;
         }
         Ok(())
     };
     let revise = |ledger: &Ledger| {
-        if ledger
-            .counted(&product(), hour(1))?
-            .is_some_and(|counted| counted.sequence < 9)
-        {
-            ledger.append(
-                &product(),
-                vec![revised(&contract, 1, 1, 3)],
-                9,
-                &key(),
-                NOW,
-            )?;
+        if ledger.counted(&product(), hour(1))?.is_some_and(|counted| counted.sequence < 9) {
+            ledger.append(&product(), vec![revised(&contract, 1, 1, 3)], 9, &key(), NOW)?;
         }
         Ok(())
     };
     let adopt = |ledger: &Ledger| ledger.adopt_contract(&contract, NOW).map(|_| ());
-    let steps: [&Step<'_>; 4] = [
-        &adopt,
-        &|ledger| append_through(ledger, 3),
-        &revise,
-        &|ledger| append_through(ledger, 6),
-    ];
-    let (untroubled, _) = survive(
-        "traffic",
-        FailAt {
-            batch: 0,
-            stored: false,
-        },
-        &steps,
-    );
+    let steps: [&Step<'_>; 4] =
+        [&adopt, &|ledger| append_through(ledger, 3), &revise, &|ledger| append_through(ledger, 6)];
+    let (untroubled, _) = survive("traffic", FailAt { batch: 0, stored: false }, &steps);
     for batch in 1..=4 {
         for stored in [false, true] {
             let (ledger, failed) = survive("traffic", FailAt { batch, stored }, &steps);
             assert!(failed, "batch {batch}");
-            assert_eq!(
-                whole_log(&ledger),
-                whole_log(&untroubled),
-                "batch {batch}, stored {stored}"
-            );
+            assert_eq!(whole_log(&ledger), whole_log(&untroubled), "batch {batch}, stored {stored}");
             assert_eq!(current(&ledger), current(&untroubled));
         }
     }
@@ -126,20 +85,13 @@ fn a_replica_goes_on_at_its_cursor() {
         &|ledger| ledger.adopt_contract(&public(&contract), NOW).map(|_| ()),
         &|ledger| first.show(ledger),
         &|ledger| second.show(ledger),
-        &|ledger| {
-            ledger
-                .confirm(second.head(), &key().verifying_key(), hour(2000))
-                .map(|_| ())
-        },
+        &|ledger| ledger.confirm(second.head(), &key().verifying_key(), hour(2000)).map(|_| ()),
     ];
     for batch in 1..=4 {
         for stored in [false, true] {
             let (ledger, failed) = survive("transit", FailAt { batch, stored }, &steps);
             assert!(failed, "batch {batch}");
-            assert_eq!(
-                whole_log(&ledger),
-                (second.entries.clone(), Some(second.frontier.root()))
-            );
+            assert_eq!(whole_log(&ledger), (second.entries.clone(), Some(second.frontier.root())));
         }
     }
 }

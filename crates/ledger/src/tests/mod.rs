@@ -19,9 +19,7 @@ use civicmesh_model::hash::Hash32;
 use civicmesh_model::log::{Frontier, Head, SignedHead, leaf_hash};
 use civicmesh_model::names::{DomainName, ProductId};
 use civicmesh_model::number::MeasureState;
-use civicmesh_model::release::{
-    Cell, EmptyRun, Entry, MethodTag, Release, ReleaseCoverage, ShareBand,
-};
+use civicmesh_model::release::{Cell, EmptyRun, Entry, MethodTag, Release, ReleaseCoverage, ShareBand};
 use civicmesh_model::time::{UtcMicros, Zone};
 use civicmesh_store::{Environment, Hook, MemoryDisk};
 
@@ -33,11 +31,7 @@ pub(super) const THRESHOLD: &str = "{method: threshold, k: 10, approver: the off
 
 /// A contract of `traffic.trips` with windows of an hour.
 pub(super) fn contract(version: &str, disclosure: &str) -> Contract {
-    contract_with(
-        version,
-        disclosure,
-        "{unit: km/h, decimals: 1, min: 0, max: 200}",
-    )
+    contract_with(version, disclosure, "{unit: km/h, decimals: 1, min: 0, max: 200}")
 }
 
 pub(super) fn contract_with(version: &str, disclosure: &str, speed: &str) -> Contract {
@@ -75,9 +69,7 @@ customProperties:
     contributor: {contributor}
 "
     );
-    Contract::parse(&text, "trips.yaml")
-        .unwrap_or_else(|findings| panic!("{findings:?}"))
-        .0
+    Contract::parse(&text, "trips.yaml").unwrap_or_else(|findings| panic!("{findings:?}")).0
 }
 
 pub(super) fn product() -> ProductId {
@@ -93,10 +85,7 @@ pub(super) fn hour(hour: i64) -> UtcMicros {
 }
 
 pub(super) fn window(start: i64) -> Window {
-    Window {
-        start: hour(start),
-        end: hour(start + 1),
-    }
+    Window { start: hour(start), end: hour(start + 1) }
 }
 
 /// When tests append and pull, unless they say otherwise.
@@ -108,12 +97,7 @@ pub(super) fn key() -> SigningKey {
 
 pub(super) fn open(domain: &str, disk: &MemoryDisk, hook: Option<Arc<dyn Hook>>) -> Ledger {
     let domain: DomainName = domain.parse().unwrap();
-    let options = Options {
-        domain,
-        zone: zone(),
-        environment: Environment::Memory(disk.clone()),
-        hook,
-    };
+    let options = Options { domain, zone: zone(), environment: Environment::Memory(disk.clone()), hook };
     Ledger::open(Path::new("unused"), options).unwrap()
 }
 
@@ -140,58 +124,25 @@ pub(super) fn empty(contract: &Contract, start: i64, end: i64) -> Disclosed {
     empty_closed(contract, start, end, end)
 }
 
-pub(super) fn empty_closed(
-    contract: &Contract,
-    start: i64,
-    end: i64,
-    closed_through: i64,
-) -> Disclosed {
+pub(super) fn empty_closed(contract: &Contract, start: i64, end: i64, closed_through: i64) -> Disclosed {
     let salt_key = SaltKey::new([2; 32]);
     let closed_through = hour(closed_through);
-    let terms = Terms {
-        contract,
-        zone: zone(),
-        revision: 0,
-        closed_through,
-        sources: 1,
-        salt_key: &salt_key,
-    };
+    let terms = Terms { contract, zone: zone(), revision: 0, closed_through, sources: 1, salt_key: &salt_key };
     gate::empty(hour(start), hour(end), &terms).unwrap()
 }
 
 /// What the gate makes of an hour that lost its rows.
-pub(super) fn revised(
-    contract: &Contract,
-    start: i64,
-    revision: u32,
-    closed_through: i64,
-) -> Disclosed {
+pub(super) fn revised(contract: &Contract, start: i64, revision: u32, closed_through: i64) -> Disclosed {
     let salt_key = SaltKey::new([2; 32]);
     let closed_through = hour(closed_through);
-    let terms = Terms {
-        contract,
-        zone: zone(),
-        revision,
-        closed_through,
-        sources: 1,
-        salt_key: &salt_key,
-    };
-    let rollup = Accumulator::new(contract, vec![window(start)], Limits::default())
-        .unwrap()
-        .finish()
-        .remove(0);
+    let terms = Terms { contract, zone: zone(), revision, closed_through, sources: 1, salt_key: &salt_key };
+    let rollup = Accumulator::new(contract, vec![window(start)], Limits::default()).unwrap().finish().remove(0);
     gate::disclose(rollup, &terms).unwrap()
 }
 
 /// A release of an hour with one cell of twelve observations.
 pub(super) fn release(contract: &Contract, start: i64, revision: u32) -> Release {
-    let measure = MeasureState {
-        count: 12,
-        sum: 1200,
-        sum_squares: 120_100,
-        min: None,
-        max: None,
-    };
+    let measure = MeasureState { count: 12, sum: 1200, sum_squares: 120_100, min: None, max: None };
     let method = match &contract.method {
         civicmesh_model::contract::Method::Open { .. } => MethodTag::Open,
         civicmesh_model::contract::Method::Threshold { k, .. } => MethodTag::Threshold { k: *k },
@@ -206,17 +157,10 @@ pub(super) fn release(contract: &Contract, start: i64, revision: u32) -> Release
         dimensions: vec!["borough".into()],
         measures: vec!["speed".into()],
         decimals: vec![1],
-        cells: vec![Cell {
-            coordinate: vec!["Bronx".into()],
-            observations: 12,
-            measures: vec![measure],
-        }],
+        cells: vec![Cell { coordinate: vec!["Bronx".into()], observations: 12, measures: vec![measure] }],
         suppressed: Vec::new(),
         suppressed_share: ShareBand::None,
-        coverage: ReleaseCoverage {
-            observations: 12,
-            sources: 1,
-        },
+        coverage: ReleaseCoverage { observations: 12, sources: 1 },
         salt: [revision as u8; 32],
     }
 }
@@ -245,12 +189,7 @@ pub(super) struct Forger {
 
 impl Forger {
     pub fn new() -> Self {
-        Self {
-            frontier: Frontier::new(),
-            entries: Vec::new(),
-            closed_through: UtcMicros::MIN,
-            at: NOW,
-        }
+        Self { frontier: Frontier::new(), entries: Vec::new(), closed_through: UtcMicros::MIN, at: NOW }
     }
 
     pub fn with(mut self, entry: Entry) -> Self {
@@ -270,23 +209,13 @@ impl Forger {
 
     pub fn head_with(&self, size: u64, root: Hash32) -> SignedHead {
         let closed_through = self.closed_through;
-        key().sign(Head {
-            product: product(),
-            size,
-            root,
-            closed_through,
-            at: self.at,
-        })
+        key().sign(Head { product: product(), size, root, closed_through, at: self.at })
     }
 
     /// Shows the peer all entries that it does not hold yet.
     pub fn show(&self, peer: &Ledger) -> Result<(), LedgerError> {
         let cursor = peer.cursor(&product()).unwrap();
-        let entries = self
-            .entries
-            .get(cursor.size as usize..)
-            .unwrap_or_default()
-            .to_vec();
+        let entries = self.entries.get(cursor.size as usize..).unwrap_or_default().to_vec();
         pull(peer, cursor, entries, self.head())
     }
 
@@ -295,12 +224,7 @@ impl Forger {
     }
 }
 
-pub(super) fn pull(
-    peer: &Ledger,
-    cursor: Cursor,
-    entries: Vec<Vec<u8>>,
-    head: SignedHead,
-) -> Result<(), LedgerError> {
+pub(super) fn pull(peer: &Ledger, cursor: Cursor, entries: Vec<Vec<u8>>, head: SignedHead) -> Result<(), LedgerError> {
     let replica = Replica::verify(peer, cursor, entries, head, &key().verifying_key(), NOW)?;
     peer.admit(replica, NOW).map(|_| ())
 }
@@ -314,27 +238,14 @@ pub(super) fn rejection(result: Result<(), LedgerError>) -> Rejection {
 
 /// The newest entries in the order of time.
 pub(super) fn current(ledger: &Ledger) -> Vec<Entry> {
-    ledger
-        .snapshot()
-        .current(&product(), None)
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap()
+    ledger.snapshot().current(&product(), None).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 /// All that a log holds, from its own words: every entry from 0 on, and the head over them.
 pub(super) fn whole_log(ledger: &Ledger) -> (Vec<Vec<u8>>, Option<Hash32>) {
     let entries = ledger.entries(&product(), 0, usize::MAX).unwrap();
-    assert!(
-        entries
-            .iter()
-            .map(|(index, _)| *index)
-            .eq(0..entries.len() as u64)
-    );
-    let root = ledger
-        .log(&product())
-        .unwrap()
-        .map(|log| log.head.head.root);
+    assert!(entries.iter().map(|(index, _)| *index).eq(0..entries.len() as u64));
+    let root = ledger.log(&product()).unwrap().map(|log| log.head.head.root);
     (entries.into_iter().map(|(_, bytes)| bytes).collect(), root)
 }
 
@@ -348,35 +259,18 @@ pub(super) fn assert_consistent(ledger: &Ledger) {
         return;
     };
     let mut frontier = Frontier::new();
-    entries
-        .iter()
-        .for_each(|entry| frontier.append(leaf_hash(entry)));
+    entries.iter().for_each(|entry| frontier.append(leaf_hash(entry)));
     assert_eq!(root, Some(frontier.root()));
     assert_eq!(log.head.head.size, frontier.size());
     assert!(key().verifying_key().signed(&log.head));
-    let decoded: Vec<Entry> = entries
-        .iter()
-        .map(|entry| Entry::decode(entry).unwrap())
-        .collect();
+    let decoded: Vec<Entry> = entries.iter().map(|entry| Entry::decode(entry).unwrap()).collect();
     assert_eq!(log.closed_through, decoded.last().unwrap().closed_through());
-    let end = decoded
-        .iter()
-        .map(|entry| entry.window().end)
-        .max()
-        .unwrap();
+    let end = decoded.iter().map(|entry| entry.window().end).max().unwrap();
     assert_eq!(log.newest_window.end, end);
     let current = current(ledger);
-    assert!(
-        current
-            .windows(2)
-            .all(|pair| pair[0].window().end <= pair[1].window().start)
-    );
+    assert!(current.windows(2).all(|pair| pair[0].window().end <= pair[1].window().start));
     let revised = |entry: &Entry| {
-        if entry.revision() == 0 {
-            entry.windows()
-        } else {
-            0
-        }
+        if entry.revision() == 0 { entry.windows() } else { 0 }
     };
     let windows: u64 = decoded.iter().map(revised).sum();
     assert_eq!(current.iter().map(Entry::windows).sum::<u64>(), windows);

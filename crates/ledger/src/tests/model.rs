@@ -44,11 +44,7 @@ fn revisions(ledger: &Ledger) -> BTreeMap<i64, u32> {
     for entry in current(ledger) {
         let Window { start, end } = entry.window();
         for window in start.0 / HOUR..end.0 / HOUR {
-            assert_eq!(
-                revisions.insert(window, entry.revision()),
-                None,
-                "a window twice"
-            );
+            assert_eq!(revisions.insert(window, entry.revision()), None, "a window twice");
         }
     }
     revisions

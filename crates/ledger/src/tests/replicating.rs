@@ -10,38 +10,19 @@ use crate::error::Held;
 fn a_replica_equals_its_origin_byte_for_byte() {
     let contract = contract("1", OPEN);
     let (owner, peer) = (owner(&contract), peer(&contract));
-    owner
-        .append(&product(), vec![empty(&contract, 0, 9)], 1, &key(), NOW)
-        .unwrap();
-    owner
-        .append(
-            &product(),
-            vec![revised(&contract, 4, 1, 9), empty(&contract, 9, 10)],
-            2,
-            &key(),
-            NOW,
-        )
-        .unwrap();
+    owner.append(&product(), vec![empty(&contract, 0, 9)], 1, &key(), NOW).unwrap();
+    owner.append(&product(), vec![revised(&contract, 4, 1, 9), empty(&contract, 9, 10)], 2, &key(), NOW).unwrap();
     for page_bytes in [1, 1, usize::MAX] {
         let cursor = peer.cursor(&product()).unwrap();
         let page = owner.entries(&product(), cursor.size, page_bytes).unwrap();
         let size = cursor.size + page.len() as u64;
         let head = owner.head_at(&product(), size, &key(), NOW).unwrap();
-        pull(
-            &peer,
-            cursor,
-            page.into_iter().map(|(_, bytes)| bytes).collect(),
-            head,
-        )
-        .unwrap();
+        pull(&peer, cursor, page.into_iter().map(|(_, bytes)| bytes).collect(), head).unwrap();
         assert_consistent(&peer);
     }
     assert_eq!(whole_log(&peer), whole_log(&owner));
     assert_eq!(current(&peer), current(&owner));
-    assert_eq!(
-        peer.log(&product()).unwrap(),
-        owner.log(&product()).unwrap()
-    );
+    assert_eq!(peer.log(&product()).unwrap(), owner.log(&product()).unwrap());
 }
 
 #[test]
@@ -49,15 +30,11 @@ fn a_threshold_release_with_cells_is_admitted() {
     let contract = contract("1", THRESHOLD);
     let peer = peer(&contract);
     let mut second = release(&contract, 1, 0);
-    second.suppressed = vec![Suppressed {
-        coordinate: vec!["Queens".into()],
-        reason: SuppressionReason::BelowThreshold,
-    }];
+    second.suppressed =
+        vec![Suppressed { coordinate: vec!["Queens".into()], reason: SuppressionReason::BelowThreshold }];
     second.suppressed_share = ShareBand::More;
     let first = Entry::Release(release(&contract, 0, 0));
-    let forger = Forger::new()
-        .with(first.clone())
-        .with(Entry::Release(second.clone()));
+    let forger = Forger::new().with(first.clone()).with(Entry::Release(second.clone()));
     forger.show(&peer).unwrap();
     assert_eq!(current(&peer), [first, Entry::Release(second)]);
     assert_consistent(&peer);
@@ -79,44 +56,17 @@ fn entries_that_break_a_rule_are_refused_and_remembered() {
         Box::new(move |r| *r == Rejection::ContractMismatch { index: 1, what })
     }
     let cases: Cases<'_> = vec![
-        (
-            &open,
-            with(&open, &|r| r.dimensions = vec!["district".into()]),
-            mismatch("the dimensions"),
-        ),
-        (
-            &open,
-            with(&open, &|r| r.measures = vec!["pace".into()]),
-            mismatch("the measures"),
-        ),
-        (
-            &open,
-            with(&open, &|r| r.decimals = vec![2]),
-            mismatch("the decimals"),
-        ),
-        (
-            &open,
-            with(&open, &|r| r.method = MethodTag::Threshold { k: 10 }),
-            mismatch("the method"),
-        ),
-        (
-            &threshold,
-            with(&threshold, &|r| r.method = MethodTag::Threshold { k: 9 }),
-            mismatch("the method"),
-        ),
+        (&open, with(&open, &|r| r.dimensions = vec!["district".into()]), mismatch("the dimensions")),
+        (&open, with(&open, &|r| r.measures = vec!["pace".into()]), mismatch("the measures")),
+        (&open, with(&open, &|r| r.decimals = vec![2]), mismatch("the decimals")),
+        (&open, with(&open, &|r| r.method = MethodTag::Threshold { k: 10 }), mismatch("the method")),
+        (&threshold, with(&threshold, &|r| r.method = MethodTag::Threshold { k: 9 }), mismatch("the method")),
         (
             &threshold,
             with(&threshold, &|r| r.cells[0].measures[0].max = Some(5)),
             mismatch("a statistic that is not published"),
         ),
-        (
-            &open,
-            Entry::Empty(EmptyRun {
-                zero: false,
-                ..run(&open, 3, 4)
-            }),
-            mismatch("what empty windows mean"),
-        ),
+        (&open, Entry::Empty(EmptyRun { zero: false, ..run(&open, 3, 4) }), mismatch("what empty windows mean")),
         (
             &open,
             with(&open, &|r| r.window.end = UtcMicros(r.window.end.0 - 1)),
@@ -124,52 +74,24 @@ fn entries_that_break_a_rule_are_refused_and_remembered() {
         ),
         (
             &open,
-            Entry::Empty(EmptyRun {
-                windows: 4,
-                ..run(&open, 3, 5)
-            }),
+            Entry::Empty(EmptyRun { windows: 4, ..run(&open, 3, 5) }),
             Box::new(|r| matches!(r, Rejection::Misaligned { .. })),
         ),
         (
             &open,
-            with(&open, &|r| {
-                r.closed_through = UtcMicros(r.closed_through.0 + 1)
-            }),
+            with(&open, &|r| r.closed_through = UtcMicros(r.closed_through.0 + 1)),
             Box::new(|r| matches!(r, Rejection::ClosedThrough { .. })),
         ),
-        (
-            &open,
-            with(&open, &|r| r.window = window(2)),
-            Box::new(|r| matches!(r, Rejection::AlreadyReleased { .. })),
-        ),
+        (&open, with(&open, &|r| r.window = window(2)), Box::new(|r| matches!(r, Rejection::AlreadyReleased { .. }))),
         (
             &threshold,
-            Entry::Release(Release {
-                closed_through: hour(3),
-                ..release(&threshold, 2, 1)
-            }),
-            Box::new(|r| {
-                *r == Rejection::RevisionOfThreshold {
-                    index: 1,
-                    start: hour(2),
-                }
-            }),
+            Entry::Release(Release { closed_through: hour(3), ..release(&threshold, 2, 1) }),
+            Box::new(|r| *r == Rejection::RevisionOfThreshold { index: 1, start: hour(2) }),
         ),
         (
             &open,
-            Entry::Release(Release {
-                closed_through: hour(3),
-                ..release(&open, 2, 3)
-            }),
-            Box::new(|r| {
-                matches!(
-                    r,
-                    Rejection::RevisionOutOfOrder {
-                        held: Held::Revision(0),
-                        ..
-                    }
-                )
-            }),
+            Entry::Release(Release { closed_through: hour(3), ..release(&open, 2, 3) }),
+            Box::new(|r| matches!(r, Rejection::RevisionOutOfOrder { held: Held::Revision(0), .. })),
         ),
         (
             &open,
@@ -182,11 +104,7 @@ fn entries_that_break_a_rule_are_refused_and_remembered() {
         base(contract).show(&peer).unwrap();
         let found = base(contract).with(entry).rejection(&peer);
         assert!(expected(&found), "{found:?}");
-        assert_eq!(
-            peer.cursor(&product()).unwrap().size,
-            1,
-            "nothing of it is stored"
-        );
+        assert_eq!(peer.cursor(&product()).unwrap().size, 1, "nothing of it is stored");
         let remembered = peer.found_out(&product()).unwrap();
         assert_eq!(remembered.len(), 1, "{found:?}");
         assert_eq!(remembered[0].fault, found.to_string());
@@ -201,28 +119,12 @@ fn bytes_that_are_not_canonical_are_refused() {
     let mut trailing = Entry::Empty(run(&contract, 0, 1)).encode();
     trailing.push(0);
     let rejection = Forger::new().with_bytes(trailing).rejection(&peer);
-    assert!(matches!(
-        rejection,
-        Rejection::NotCanonical {
-            index: 0,
-            error: EntryError::Codec(_)
-        }
-    ));
+    assert!(matches!(rejection, Rejection::NotCanonical { index: 0, error: EntryError::Codec(_) }));
     let mut newer = Entry::Empty(run(&contract, 0, 1)).encode();
     newer[0] = 2;
     let rejection = Forger::new().with_bytes(newer).rejection(&peer);
-    assert!(matches!(
-        rejection,
-        Rejection::NotCanonical {
-            index: 0,
-            error: EntryError::Version(2)
-        }
-    ));
-    assert_eq!(
-        peer.found_out(&product()).unwrap().len(),
-        1,
-        "a newer encoding is no fault of its owner"
-    );
+    assert!(matches!(rejection, Rejection::NotCanonical { index: 0, error: EntryError::Version(2) }));
+    assert_eq!(peer.found_out(&product()).unwrap().len(), 1, "a newer encoding is no fault of its owner");
 }
 
 #[test]
@@ -233,29 +135,14 @@ fn what_the_owner_did_not_sign_is_refused_and_not_held_against_it() {
     let stranger = SigningKey::from_pkcs8(&SigningKey::document(&[9; 32])).unwrap();
     let start = Cursor { size: 0 };
     let stolen = stranger.sign(honest.head().head);
-    assert_eq!(
-        rejection(pull(&peer, start, honest.entries.clone(), stolen)),
-        Rejection::BadSignature
-    );
+    assert_eq!(rejection(pull(&peer, start, honest.entries.clone(), stolen)), Rejection::BadSignature);
     let mut later = honest.head();
     later.head.at = hour(2000);
-    assert_eq!(
-        rejection(pull(&peer, start, honest.entries.clone(), later)),
-        Rejection::BadSignature
-    );
+    assert_eq!(rejection(pull(&peer, start, honest.entries.clone(), later)), Rejection::BadSignature);
     let short = rejection(pull(&peer, start, Vec::new(), honest.head()));
-    assert_eq!(
-        short,
-        Rejection::WrongSize {
-            head: 1,
-            entries: 0
-        }
-    );
+    assert_eq!(short, Rejection::WrongSize { head: 1, entries: 0 });
     let many = vec![Vec::new(); PAGE_ENTRIES_MAX + 1];
-    assert!(matches!(
-        rejection(pull(&peer, start, many, honest.head())),
-        Rejection::PageTooLarge { .. }
-    ));
+    assert!(matches!(rejection(pull(&peer, start, many, honest.head())), Rejection::PageTooLarge { .. }));
     assert_eq!(peer.found_out(&product()).unwrap(), []);
     assert_eq!(peer.cursor(&product()).unwrap(), start);
 }
@@ -273,56 +160,25 @@ fn an_owner_that_tells_another_story_is_found_out_once_and_for_good() {
 
     let mut other = release(&contract, 0, 0);
     other.cells[0].measures[0].sum += 1;
-    let forked = Forger::new()
-        .with(Entry::Release(other))
-        .with(Entry::Release(release(&contract, 1, 0)));
-    assert_eq!(
-        forked.rejection(&peer),
-        Rejection::Forked { size: 2 },
-        "the same size, another root"
-    );
+    let forked = Forger::new().with(Entry::Release(other)).with(Entry::Release(release(&contract, 1, 0)));
+    assert_eq!(forked.rejection(&peer), Rejection::Forked { size: 2 }, "the same size, another root");
     assert_eq!(forked.rejection(&peer), Rejection::Forked { size: 2 });
-    let longer = forked
-        .clone()
-        .with(Entry::Release(release(&contract, 2, 0)));
-    assert_eq!(
-        longer.rejection(&peer),
-        Rejection::RootMismatch { size: 3 },
-        "a page that grows from elsewhere"
-    );
-    let shorter = Forger {
-        entries: Vec::new(),
-        ..Forger::new()
-    }
-    .with(Entry::Release(release(&contract, 5, 0)));
-    assert_eq!(
-        shorter.rejection(&peer),
-        Rejection::Forked { size: 1 },
-        "fewer entries, another root"
-    );
+    let longer = forked.clone().with(Entry::Release(release(&contract, 2, 0)));
+    assert_eq!(longer.rejection(&peer), Rejection::RootMismatch { size: 3 }, "a page that grows from elsewhere");
+    let shorter = Forger { entries: Vec::new(), ..Forger::new() }.with(Entry::Release(release(&contract, 5, 0)));
+    assert_eq!(shorter.rejection(&peer), Rejection::Forked { size: 1 }, "fewer entries, another root");
     let shrunk = Forger::new().with(Entry::Release(release(&contract, 0, 0)));
-    assert_eq!(
-        shrunk.rejection(&peer),
-        Rejection::Shrunk { held: 2, shown: 1 }
-    );
+    assert_eq!(shrunk.rejection(&peer), Rejection::Shrunk { held: 2, shown: 1 });
 
     drop(peer);
     let peer = reopen();
-    let faults: Vec<String> = peer
-        .found_out(&product())
-        .unwrap()
-        .into_iter()
-        .map(|found| found.fault)
-        .collect();
+    let faults: Vec<String> = peer.found_out(&product()).unwrap().into_iter().map(|found| found.fault).collect();
     assert_eq!(faults.len(), 4, "{faults:?}");
     let evidence = &peer.found_out(&product()).unwrap()[0];
     assert_eq!(evidence.held.as_ref(), Some(&honest.head()));
     assert_eq!(evidence.shown, forked.head());
     // The owner that goes back to its word is heard again.
-    honest
-        .with(Entry::Release(release(&contract, 2, 0)))
-        .show(&peer)
-        .unwrap();
+    honest.with(Entry::Release(release(&contract, 2, 0))).show(&peer).unwrap();
     assert_consistent(&peer);
 }
 
@@ -330,28 +186,11 @@ fn an_owner_that_tells_another_story_is_found_out_once_and_for_good() {
 fn an_older_head_that_comes_late_is_no_fault() {
     let contract = contract("1", OPEN);
     let peer = peer(&contract);
-    let early = Forger {
-        at: hour(1),
-        ..Forger::new()
-    }
-    .with(Entry::Empty(run(&contract, 0, 1)));
-    let late = Forger {
-        at: hour(2),
-        ..early.clone()
-    }
-    .with(Entry::Empty(run(&contract, 1, 2)));
+    let early = Forger { at: hour(1), ..Forger::new() }.with(Entry::Empty(run(&contract, 0, 1)));
+    let late = Forger { at: hour(2), ..early.clone() }.with(Entry::Empty(run(&contract, 1, 2)));
     late.show(&peer).unwrap();
-    let error = peer
-        .confirm(early.head(), &key().verifying_key(), NOW)
-        .unwrap_err();
-    assert!(matches!(
-        error,
-        LedgerError::Stale {
-            from: 1,
-            size: 2,
-            ..
-        }
-    ));
+    let error = peer.confirm(early.head(), &key().verifying_key(), NOW).unwrap_err();
+    assert!(matches!(error, LedgerError::Stale { from: 1, size: 2, .. }));
     assert_eq!(peer.found_out(&product()).unwrap(), []);
 }
 
@@ -362,27 +201,11 @@ fn a_page_that_was_overtaken_is_stale_not_a_fault() {
     let first = Forger::new().with(Entry::Empty(run(&contract, 0, 1)));
     let start = Cursor { size: 0 };
     let key = key().verifying_key();
-    let verified =
-        Replica::verify(&peer, start, first.entries.clone(), first.head(), &key, NOW).unwrap();
+    let verified = Replica::verify(&peer, start, first.entries.clone(), first.head(), &key, NOW).unwrap();
     first.show(&peer).unwrap();
-    assert!(matches!(
-        peer.admit(verified, NOW),
-        Err(LedgerError::Stale {
-            from: 0,
-            size: 1,
-            ..
-        })
-    ));
-    let error =
-        Replica::verify(&peer, start, first.entries.clone(), first.head(), &key, NOW).unwrap_err();
-    assert!(matches!(
-        error,
-        LedgerError::Stale {
-            from: 0,
-            size: 1,
-            ..
-        }
-    ));
+    assert!(matches!(peer.admit(verified, NOW), Err(LedgerError::Stale { from: 0, size: 1, .. })));
+    let error = Replica::verify(&peer, start, first.entries.clone(), first.head(), &key, NOW).unwrap_err();
+    assert!(matches!(error, LedgerError::Stale { from: 0, size: 1, .. }));
     assert_eq!(peer.found_out(&product()).unwrap(), []);
     assert_consistent(&peer);
 }
@@ -392,14 +215,8 @@ fn a_head_must_say_what_its_last_entry_says() {
     let contract = contract("1", OPEN);
     let peer = peer(&contract);
     let forger = Forger::new().with(Entry::Empty(run(&contract, 0, 1)));
-    let boasting = Forger {
-        closed_through: hour(50),
-        ..forger
-    };
-    let mismatch = Rejection::HeadMismatch {
-        head: hour(50),
-        entry: hour(1),
-    };
+    let boasting = Forger { closed_through: hour(50), ..forger };
+    let mismatch = Rejection::HeadMismatch { head: hour(50), entry: hour(1) };
     assert_eq!(boasting.rejection(&peer), mismatch);
 }
 
@@ -409,44 +226,17 @@ fn confirming_restarts_the_age_of_a_head_also_of_an_empty_log() {
     let (owner, peer) = (owner(&contract), peer(&contract));
     let key = key();
     let verifying = key.verifying_key();
-    let confirmed = || {
-        peer.snapshot()
-            .product(&product())
-            .unwrap()
-            .unwrap()
-            .head_confirmed_at
-    };
+    let confirmed = || peer.snapshot().product(&product()).unwrap().unwrap().head_confirmed_at;
     assert_eq!(confirmed(), None);
     let none = owner.head_at(&product(), 0, &key, hour(1)).unwrap();
     assert_eq!(peer.confirm(none, &verifying, hour(2)), Ok(0));
     assert_eq!(confirmed(), Some(hour(2)));
 
-    owner
-        .append(
-            &product(),
-            vec![empty(&contract, 0, 1), empty(&contract, 1, 2)],
-            0,
-            &key,
-            hour(3),
-        )
-        .unwrap();
+    owner.append(&product(), vec![empty(&contract, 0, 1), empty(&contract, 1, 2)], 0, &key, hour(3)).unwrap();
     let head = owner.log(&product()).unwrap().unwrap().head;
-    assert_eq!(
-        peer.confirm(head.clone(), &verifying, hour(4)),
-        Ok(2),
-        "two entries to ask for"
-    );
-    assert_eq!(
-        confirmed(),
-        Some(hour(2)),
-        "the head is confirmed when its entries are here"
-    );
-    let entries = owner
-        .entries(&product(), 0, usize::MAX)
-        .unwrap()
-        .into_iter()
-        .map(|(_, bytes)| bytes)
-        .collect();
+    assert_eq!(peer.confirm(head.clone(), &verifying, hour(4)), Ok(2), "two entries to ask for");
+    assert_eq!(confirmed(), Some(hour(2)), "the head is confirmed when its entries are here");
+    let entries = owner.entries(&product(), 0, usize::MAX).unwrap().into_iter().map(|(_, bytes)| bytes).collect();
     pull(&peer, Cursor { size: 0 }, entries, head).unwrap();
     assert_eq!(confirmed(), Some(NOW));
     let again = owner.head_at(&product(), 2, &key, hour(1500)).unwrap();
@@ -459,13 +249,7 @@ fn an_owner_holds_no_replica_of_its_own() {
     let contract = contract("1", OPEN);
     let ledger = owner(&contract);
     let forger = Forger::new().with(Entry::Empty(run(&contract, 0, 1)));
-    assert!(matches!(
-        forger.show(&ledger),
-        Err(LedgerError::Owner { own: true, .. })
-    ));
+    assert!(matches!(forger.show(&ledger), Err(LedgerError::Owner { own: true, .. })));
     let nobody = open("transit", &MemoryDisk::new().unwrap(), None);
-    assert!(matches!(
-        forger.show(&nobody),
-        Err(LedgerError::UnknownProduct(_))
-    ));
+    assert!(matches!(forger.show(&nobody), Err(LedgerError::UnknownProduct(_))));
 }

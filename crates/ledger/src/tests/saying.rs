@@ -16,9 +16,7 @@ fn at(seconds: i64) -> UtcMicros {
 }
 
 fn unreachable(reason: &str) -> Outcome {
-    Outcome::Unreachable {
-        reason: reason.to_owned(),
-    }
+    Outcome::Unreachable { reason: reason.to_owned() }
 }
 
 /// Counts commits.
@@ -40,43 +38,18 @@ impl Hook for Count {
 fn a_peer_is_unreachable_since_the_first_attempt_that_failed() {
     let disk = MemoryDisk::new().unwrap();
     let ledger = open("traffic", &disk, None);
-    let note = |seconds, outcome| {
-        ledger
-            .note(
-                &transit(),
-                Contact {
-                    at: at(seconds),
-                    outcome,
-                },
-            )
-            .unwrap()
-    };
+    let note = |seconds, outcome| ledger.note(&transit(), Contact { at: at(seconds), outcome }).unwrap();
     note(1, Outcome::Reached);
     note(2, unreachable("connection refused"));
     note(3, unreachable(&"é".repeat(300)));
     let contact = ledger.contacts().remove(&transit()).unwrap();
-    assert_eq!(
-        (contact.reached_at, contact.unreachable_since),
-        (Some(at(1)), Some(at(2)))
-    );
-    assert_eq!(
-        contact.reason,
-        Some("é".repeat(128)),
-        "cut between two characters"
-    );
+    assert_eq!((contact.reached_at, contact.unreachable_since), (Some(at(1)), Some(at(2))));
+    assert_eq!(contact.reason, Some("é".repeat(128)), "cut between two characters");
     note(4, Outcome::Reached);
-    let reached = PeerContact {
-        at: at(4),
-        reached_at: Some(at(4)),
-        unreachable_since: None,
-        reason: None,
-    };
+    let reached = PeerContact { at: at(4), reached_at: Some(at(4)), unreachable_since: None, reason: None };
     assert_eq!(ledger.contacts().remove(&transit()), Some(reached.clone()));
     drop(ledger);
-    assert_eq!(
-        open("traffic", &disk, None).contacts().remove(&transit()),
-        Some(reached)
-    );
+    assert_eq!(open("traffic", &disk, None).contacts().remove(&transit()), Some(reached));
 }
 
 #[test]
@@ -89,35 +62,17 @@ fn polls_that_change_nothing_are_not_written_each_time() {
     let head = Forger::new().head();
     let before = count.0.load(Ordering::Relaxed);
     for second in 0..100 {
-        ledger
-            .note(
-                &"traffic".parse().unwrap(),
-                Contact {
-                    at: at(second),
-                    outcome: Outcome::Reached,
-                },
-            )
-            .unwrap();
-        ledger
-            .confirm(head.clone(), &key().verifying_key(), at(second))
-            .unwrap();
+        ledger.note(&"traffic".parse().unwrap(), Contact { at: at(second), outcome: Outcome::Reached }).unwrap();
+        ledger.confirm(head.clone(), &key().verifying_key(), at(second)).unwrap();
     }
     let state = ledger.snapshot().product(&product()).unwrap().unwrap();
     assert_eq!(state.head_confirmed_at, Some(at(99)), "but known at once");
     assert_eq!(state.contact.unwrap().reached_at, Some(at(99)));
-    assert_eq!(
-        count.0.load(Ordering::Relaxed) - before,
-        2 * 4,
-        "at 0, 30, 60 and 90 seconds"
-    );
+    assert_eq!(count.0.load(Ordering::Relaxed) - before, 2 * 4, "at 0, 30, 60 and 90 seconds");
     drop(ledger);
     let ledger = open("transit", &disk, None);
     let state = ledger.snapshot().product(&product()).unwrap().unwrap();
-    assert_eq!(
-        state.head_confirmed_at,
-        Some(at(90)),
-        "older than it is after a crash, never younger"
-    );
+    assert_eq!(state.head_confirmed_at, Some(at(90)), "older than it is after a crash, never younger");
 }
 
 #[test]
@@ -125,25 +80,12 @@ fn a_refusal_stands_until_the_owner_gives_again() {
     let contract = contract("1", OPEN);
     let ledger = peer(&contract);
     let other: ProductId = "health.emergency".parse().unwrap();
-    ledger
-        .note_refused(&product(), RefusalKind::NotGranted, NOW)
-        .unwrap();
-    ledger
-        .note_refused(&other, RefusalKind::NoSuchProduct, NOW)
-        .unwrap();
+    ledger.note_refused(&product(), RefusalKind::NotGranted, NOW).unwrap();
+    ledger.note_refused(&other, RefusalKind::NoSuchProduct, NOW).unwrap();
     assert!(!ledger.snapshot().products().unwrap()[0].granted);
     assert_eq!(ledger.refusals().unwrap().len(), 2);
-    assert_eq!(
-        ledger.snapshot().refusals().unwrap()[&other].kind,
-        RefusalKind::NoSuchProduct
-    );
-    Forger::new()
-        .with(Entry::Empty(run(&contract, 0, 1)))
-        .show(&ledger)
-        .unwrap();
+    assert_eq!(ledger.snapshot().refusals().unwrap()[&other].kind, RefusalKind::NoSuchProduct);
+    Forger::new().with(Entry::Empty(run(&contract, 0, 1))).show(&ledger).unwrap();
     assert!(ledger.snapshot().products().unwrap()[0].granted);
-    assert_eq!(
-        ledger.refusals().unwrap().into_keys().collect::<Vec<_>>(),
-        [other]
-    );
+    assert_eq!(ledger.refusals().unwrap().into_keys().collect::<Vec<_>>(), [other]);
 }

@@ -13,22 +13,11 @@ fn on_disk() -> Options {
 }
 
 fn in_memory(disk: &MemoryDisk) -> Options {
-    Options {
-        environment: Environment::Memory(disk.clone()),
-        ..on_disk()
-    }
+    Options { environment: Environment::Memory(disk.clone()), ..on_disk() }
 }
 
-fn keys(
-    reader: &impl Read,
-    keyspace: Keyspace,
-    range: KeyRange,
-    direction: Direction,
-) -> Vec<Vec<u8>> {
-    reader
-        .iterate(keyspace, range, direction)
-        .map(|entry| entry.unwrap().0.to_vec())
-        .collect()
+fn keys(reader: &impl Read, keyspace: Keyspace, range: KeyRange, direction: Direction) -> Vec<Vec<u8>> {
+    reader.iterate(keyspace, range, direction).map(|entry| entry.unwrap().0.to_vec()).collect()
 }
 
 #[test]
@@ -74,18 +63,12 @@ fn every_commit_waits_for_the_disk() {
 fn the_directory_is_closed_to_others_whatever_it_was_before() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    for (mode, bits) in [
-        (DirectoryMode::Owner, 0o700),
-        (DirectoryMode::OwnerAndGroup, 0o750),
-    ] {
+    for (mode, bits) in [(DirectoryMode::Owner, 0o700), (DirectoryMode::OwnerAndGroup, 0o750)] {
         let path = folder.path().join(format!("{bits:o}"));
         std::fs::create_dir(&path).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
         let _store = Store::open(&path, &Options::new(ALL, mode)).unwrap();
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
-            bits
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, bits);
     }
 }
 
@@ -94,17 +77,8 @@ fn a_second_opening_says_that_a_node_holds_it() {
     let folder = tempfile::tempdir().unwrap();
     let _first = Store::open(folder.path(), &on_disk()).unwrap();
     let second = Store::open(folder.path(), &on_disk()).unwrap_err();
-    assert_eq!(
-        second,
-        StoreError::Locked {
-            path: folder.path().into()
-        }
-    );
-    assert!(
-        second
-            .to_string()
-            .starts_with("another civicmesh node has ")
-    );
+    assert_eq!(second, StoreError::Locked { path: folder.path().into() });
+    assert!(second.to_string().starts_with("another civicmesh node has "));
 }
 
 #[test]
@@ -120,20 +94,9 @@ fn a_snapshot_does_not_see_what_comes_after_it() {
     let snapshot = store.snapshot();
     put(b"2");
     assert_eq!(&*snapshot.get(SMALL, b"a").unwrap().unwrap(), b"1");
-    assert_eq!(
-        &**snapshot.multi_get(SMALL, [b"a".as_slice()]).unwrap()[0]
-            .as_ref()
-            .unwrap(),
-        b"1"
-    );
-    assert_eq!(
-        keys(&snapshot, SMALL, KeyRange::all(), Direction::Forward),
-        [b"1", b"a"]
-    );
-    assert_eq!(
-        keys(&store, SMALL, KeyRange::all(), Direction::Backward),
-        [b"a", b"2", b"1"]
-    );
+    assert_eq!(&**snapshot.multi_get(SMALL, [b"a".as_slice()]).unwrap()[0].as_ref().unwrap(), b"1");
+    assert_eq!(keys(&snapshot, SMALL, KeyRange::all(), Direction::Forward), [b"1", b"a"]);
+    assert_eq!(keys(&store, SMALL, KeyRange::all(), Direction::Backward), [b"a", b"2", b"1"]);
 }
 
 /// Fails batch `at`: before it is stored, or after.
@@ -144,19 +107,11 @@ struct FailAt {
 
 impl Hook for FailAt {
     fn before_commit(&self, batch: u64, _bytes: usize) -> Result<(), StoreError> {
-        if batch == self.at && !self.after {
-            Err(StoreError::Injected { batch })
-        } else {
-            Ok(())
-        }
+        if batch == self.at && !self.after { Err(StoreError::Injected { batch }) } else { Ok(()) }
     }
 
     fn after_commit(&self, batch: u64) -> Result<(), StoreError> {
-        if batch == self.at && self.after {
-            Err(StoreError::Injected { batch })
-        } else {
-            Ok(())
-        }
+        if batch == self.at && self.after { Err(StoreError::Injected { batch }) } else { Ok(()) }
     }
 }
 
@@ -164,10 +119,7 @@ impl Hook for FailAt {
 fn a_batch_failed_by_the_hook_is_stored_whole_or_not_at_all() {
     for after in [false, true] {
         let disk = MemoryDisk::new().unwrap();
-        let options = Options {
-            hook: Some(Arc::new(FailAt { at: 2, after })),
-            ..in_memory(&disk)
-        };
+        let options = Options { hook: Some(Arc::new(FailAt { at: 2, after })), ..in_memory(&disk) };
         let store = Store::open(Path::new("unused"), &options).unwrap();
         let outcomes = [1_u8, 2, 3].map(|number| {
             let mut batch = store.batch();
@@ -175,22 +127,12 @@ fn a_batch_failed_by_the_hook_is_stored_whole_or_not_at_all() {
             batch.put(POINTS, [number], b"");
             store.commit(batch)
         });
-        assert_eq!(
-            outcomes,
-            [Ok(()), Err(StoreError::Injected { batch: 2 }), Ok(())]
-        );
+        assert_eq!(outcomes, [Ok(()), Err(StoreError::Injected { batch: 2 }), Ok(())]);
         drop(store);
         let store = Store::open(Path::new("unused"), &in_memory(&disk)).unwrap();
-        let expected: &[&[u8]] = if after {
-            &[&[1], &[2], &[3]]
-        } else {
-            &[&[1], &[3]]
-        };
+        let expected: &[&[u8]] = if after { &[&[1], &[2], &[3]] } else { &[&[1], &[3]] };
         for keyspace in [SMALL, POINTS] {
-            assert_eq!(
-                keys(&store, keyspace, KeyRange::all(), Direction::Forward),
-                expected
-            );
+            assert_eq!(keys(&store, keyspace, KeyRange::all(), Direction::Forward), expected);
         }
     }
 }

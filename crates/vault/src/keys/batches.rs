@@ -25,9 +25,7 @@ impl BatchRecord {
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&length(&self.partitions));
-        self.partitions
-            .iter()
-            .for_each(|partition| bytes.extend_from_slice(&partition.to_bytes()));
+        self.partitions.iter().for_each(|partition| bytes.extend_from_slice(&partition.to_bytes()));
         bytes.extend_from_slice(&length(&self.corrections));
         for (row, before) in &self.corrections {
             bytes.extend_from_slice(row);
@@ -43,9 +41,7 @@ impl BatchRecord {
             record.partitions.push(fields.partition()?);
         }
         for _ in 0..fields.u32()? {
-            record
-                .corrections
-                .push((fields.take()?, Version::take(&mut fields)?));
+            record.corrections.push((fields.take()?, Version::take(&mut fields)?));
         }
         fields.end()?;
         Ok(record)
@@ -53,9 +49,7 @@ impl BatchRecord {
 }
 
 fn length<T>(list: &[T]) -> [u8; 4] {
-    u32::try_from(list.len())
-        .expect("a batch's rows are counted in 32 bits")
-        .to_be_bytes()
+    u32::try_from(list.len()).expect("a batch's rows are counted in 32 bits").to_be_bytes()
 }
 
 fn prefix(dataset: DatasetNumber, file: FileNumber) -> [u8; 8] {
@@ -82,12 +76,7 @@ pub(crate) fn put(
     batch.put(KEYSPACE, key(dataset, file, sequence), record.to_bytes());
 }
 
-pub(crate) fn delete(
-    batch: &mut Batch<'_>,
-    dataset: DatasetNumber,
-    file: FileNumber,
-    sequence: u64,
-) {
+pub(crate) fn delete(batch: &mut Batch<'_>, dataset: DatasetNumber, file: FileNumber, sequence: u64) {
     batch.delete(KEYSPACE, key(dataset, file, sequence));
 }
 
@@ -97,20 +86,14 @@ pub(crate) fn newest_first<R: Read>(
     dataset: DatasetNumber,
     file: FileNumber,
 ) -> impl Iterator<Item = Result<(u64, BatchRecord), VaultError>> + use<'_, R> {
-    reader
-        .iterate(
-            KEYSPACE,
-            KeyRange::prefix(prefix(dataset, file)),
-            Direction::Backward,
-        )
-        .map(|entry| {
-            let (key, value) = entry?;
-            let mut fields = Fields::of(KEYSPACE, &key);
-            fields.u64()?;
-            let sequence = fields.u64()?;
-            fields.end()?;
-            Ok((sequence, BatchRecord::from_bytes(&value)?))
-        })
+    reader.iterate(KEYSPACE, KeyRange::prefix(prefix(dataset, file)), Direction::Backward).map(|entry| {
+        let (key, value) = entry?;
+        let mut fields = Fields::of(KEYSPACE, &key);
+        fields.u64()?;
+        let sequence = fields.u64()?;
+        fields.end()?;
+        Ok((sequence, BatchRecord::from_bytes(&value)?))
+    })
 }
 
 #[cfg(test)]
@@ -122,12 +105,7 @@ mod tests {
     fn it_reads_back_newest_first() {
         let store = store();
         let (dataset, file) = (DatasetNumber(1), FileNumber(2));
-        let before = Version {
-            content: [1; 8],
-            partition: Partition(-3),
-            sequence: 4,
-            file: FileNumber(0),
-        };
+        let before = Version { content: [1; 8], partition: Partition(-3), sequence: 4, file: FileNumber(0) };
         let record = BatchRecord {
             partitions: vec![Partition(737_484), Partition(737_485)],
             corrections: vec![([9; 16], before), ([8; 16], before)],
@@ -139,9 +117,7 @@ mod tests {
         put(&mut batch, dataset, file, 7, &record);
         delete(&mut batch, dataset, file, 7);
         store.commit(batch).unwrap();
-        let found: Vec<_> = newest_first(&store, dataset, file)
-            .map(Result::unwrap)
-            .collect();
+        let found: Vec<_> = newest_first(&store, dataset, file).map(Result::unwrap).collect();
         assert_eq!(found, [(300, BatchRecord::default()), (5, record)]);
     }
 }

@@ -47,11 +47,7 @@ impl BlockKey {
     fn from_bytes(bytes: &[u8]) -> Result<Self, VaultError> {
         let mut fields = Fields::of(KEYSPACE, bytes);
         let dataset = DatasetNumber(fields.u32()?);
-        let key = Self {
-            dataset,
-            partition: fields.partition()?,
-            sequence: fields.u64()?,
-        };
+        let key = Self { dataset, partition: fields.partition()?, sequence: fields.u64()? };
         fields.end()?;
         Ok(key)
     }
@@ -84,13 +80,7 @@ impl Block {
     }
 }
 
-pub(crate) fn put(
-    batch: &mut Batch<'_>,
-    key: BlockKey,
-    block: Block,
-    body: &[u8],
-    keys: Option<&[u8]>,
-) {
+pub(crate) fn put(batch: &mut Batch<'_>, key: BlockKey, block: Block, body: &[u8], keys: Option<&[u8]>) {
     let key = key.to_bytes();
     batch.put(KEYSPACE, key, block.to_bytes());
     batch.put(BODIES, key, body);
@@ -107,25 +97,17 @@ pub(crate) fn delete(batch: &mut Batch<'_>, key: BlockKey) {
 }
 
 pub(crate) fn get(reader: &impl Read, key: BlockKey) -> Result<Option<Block>, VaultError> {
-    reader
-        .get(KEYSPACE, &key.to_bytes())?
-        .map(|value| Block::from_bytes(&value))
-        .transpose()
+    reader.get(KEYSPACE, &key.to_bytes())?.map(|value| Block::from_bytes(&value)).transpose()
 }
 
 /// The observations of a block.
 pub(crate) fn body(reader: &impl Read, key: BlockKey) -> Result<Observations, VaultError> {
-    let value = reader
-        .get(BODIES, &key.to_bytes())?
-        .ok_or(VaultError::Damaged(BODIES.name()))?;
+    let value = reader.get(BODIES, &key.to_bytes())?.ok_or(VaultError::Damaged(BODIES.name()))?;
     Ok(Observations::decode(&value)?)
 }
 
 /// The row keys of a block, in the order of its rows; none where the dataset had no key.
-pub(crate) fn row_keys(
-    reader: &impl Read,
-    key: BlockKey,
-) -> Result<Option<RowKeys<'_>>, VaultError> {
+pub(crate) fn row_keys(reader: &impl Read, key: BlockKey) -> Result<Option<RowKeys<'_>>, VaultError> {
     let value = reader.get(KEYS, &key.to_bytes())?;
     match value {
         Some(value) if value.len() % HASH_BYTES != 0 => Err(VaultError::Damaged(KEYS.name())),
@@ -138,9 +120,7 @@ pub(crate) struct RowKeys<'r>(Value<'r>);
 
 impl RowKeys<'_> {
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = RowKey> {
-        self.0
-            .chunks_exact(HASH_BYTES)
-            .map(|key| key.try_into().expect("chunks are of that length"))
+        self.0.chunks_exact(HASH_BYTES).map(|key| key.try_into().expect("chunks are of that length"))
     }
 }
 
@@ -152,13 +132,8 @@ pub(crate) fn between<R: Read>(
     last: Partition,
 ) -> impl Iterator<Item = Result<(BlockKey, Block), VaultError>> + use<'_, R> {
     let after_last = Partition(last.0.saturating_add(1));
-    let range = KeyRange::between(
-        dataset.partition_prefix(first),
-        dataset.partition_prefix(after_last),
-    );
-    reader
-        .iterate(KEYSPACE, range, Direction::Forward)
-        .map(read)
+    let range = KeyRange::between(dataset.partition_prefix(first), dataset.partition_prefix(after_last));
+    reader.iterate(KEYSPACE, range, Direction::Forward).map(read)
 }
 
 /// All blocks of a dataset.
@@ -166,13 +141,7 @@ pub(crate) fn all<R: Read>(
     reader: &R,
     dataset: DatasetNumber,
 ) -> impl Iterator<Item = Result<(BlockKey, Block), VaultError>> + use<'_, R> {
-    reader
-        .iterate(
-            KEYSPACE,
-            KeyRange::prefix(dataset.prefix()),
-            Direction::Forward,
-        )
-        .map(read)
+    reader.iterate(KEYSPACE, KeyRange::prefix(dataset.prefix()), Direction::Forward).map(read)
 }
 
 type Entry = Result<(Box<[u8]>, Box<[u8]>), civicmesh_store::StoreError>;
@@ -188,11 +157,7 @@ mod tests {
     use crate::tests::store;
 
     fn key(partition: i32, sequence: u64) -> BlockKey {
-        BlockKey {
-            dataset: DatasetNumber(1),
-            partition: Partition(partition),
-            sequence,
-        }
+        BlockKey { dataset: DatasetNumber(1), partition: Partition(partition), sequence }
     }
 
     const BLOCK: Block = Block {
@@ -209,36 +174,12 @@ mod tests {
         let store = store();
         let mut batch = store.batch();
         for (partition, sequence) in [(2, 9), (2, 300), (1, 400), (4, 1)] {
-            put(
-                &mut batch,
-                key(partition, sequence),
-                BLOCK,
-                b"",
-                Some(&[7; 32]),
-            );
+            put(&mut batch, key(partition, sequence), BLOCK, b"", Some(&[7; 32]));
         }
-        put(
-            &mut batch,
-            BlockKey {
-                dataset: DatasetNumber(2),
-                ..key(1, 1)
-            },
-            BLOCK,
-            b"",
-            None,
-        );
+        put(&mut batch, BlockKey { dataset: DatasetNumber(2), ..key(1, 1) }, BLOCK, b"", None);
         store.commit(batch).unwrap();
-        let found: Vec<_> = between(&store, DatasetNumber(1), Partition(1), Partition(3))
-            .map(Result::unwrap)
-            .collect();
-        assert_eq!(
-            found,
-            [
-                (key(1, 400), BLOCK),
-                (key(2, 9), BLOCK),
-                (key(2, 300), BLOCK)
-            ]
-        );
+        let found: Vec<_> = between(&store, DatasetNumber(1), Partition(1), Partition(3)).map(Result::unwrap).collect();
+        assert_eq!(found, [(key(1, 400), BLOCK), (key(2, 9), BLOCK), (key(2, 300), BLOCK)]);
         assert_eq!(all(&store, DatasetNumber(1)).count(), 4);
         let keys = row_keys(&store, key(4, 1)).unwrap().unwrap();
         assert_eq!(keys.iter().collect::<Vec<_>>(), [[7; 16]; 2]);

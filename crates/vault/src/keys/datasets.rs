@@ -29,14 +29,7 @@ pub(crate) struct DatasetRecord {
 
 impl DatasetRecord {
     pub(crate) fn new(number: u32) -> Self {
-        Self {
-            number,
-            files: 0,
-            sources: 0,
-            dropped: 0,
-            completed_through: None,
-            undoing: None,
-        }
+        Self { number, files: 0, sources: 0, dropped: 0, completed_through: None, undoing: None }
     }
 
     pub(crate) fn number(&self) -> DatasetNumber {
@@ -44,14 +37,8 @@ impl DatasetRecord {
     }
 }
 
-pub(crate) fn get(
-    reader: &impl Read,
-    name: &DatasetName,
-) -> Result<Option<DatasetRecord>, VaultError> {
-    reader
-        .get(KEYSPACE, name.as_str().as_bytes())?
-        .map(|value| from_json(KEYSPACE, &value))
-        .transpose()
+pub(crate) fn get(reader: &impl Read, name: &DatasetName) -> Result<Option<DatasetRecord>, VaultError> {
+    reader.get(KEYSPACE, name.as_str().as_bytes())?.map(|value| from_json(KEYSPACE, &value)).transpose()
 }
 
 pub(crate) fn put(batch: &mut Batch<'_>, name: &DatasetName, record: &DatasetRecord) {
@@ -63,13 +50,8 @@ pub(crate) fn all(reader: &impl Read) -> Result<Vec<(DatasetName, DatasetRecord)
     entries
         .map(|entry| {
             let (key, value) = entry?;
-            let name = std::str::from_utf8(&key)
-                .ok()
-                .and_then(|name| name.parse().ok());
-            Ok((
-                name.ok_or(VaultError::Damaged(KEYSPACE.name()))?,
-                from_json(KEYSPACE, &value)?,
-            ))
+            let name = std::str::from_utf8(&key).ok().and_then(|name| name.parse().ok());
+            Ok((name.ok_or(VaultError::Damaged(KEYSPACE.name()))?, from_json(KEYSPACE, &value)?))
         })
         .collect()
 }

@@ -10,28 +10,13 @@ use civicmesh_store::{Batch, Direction, KeyRange, Keyspace, Read};
 
 pub(crate) const KEYSPACE: Keyspace = Keyspace::new("dirty");
 
-pub(crate) fn put(
-    batch: &mut Batch<'_>,
-    dataset: DatasetNumber,
-    partition: Partition,
-    sequence: u64,
-) {
-    batch.put(
-        KEYSPACE,
-        dataset.partition_prefix(partition),
-        sequence.to_be_bytes(),
-    );
+pub(crate) fn put(batch: &mut Batch<'_>, dataset: DatasetNumber, partition: Partition, sequence: u64) {
+    batch.put(KEYSPACE, dataset.partition_prefix(partition), sequence.to_be_bytes());
 }
 
-pub(crate) fn get(
-    reader: &impl Read,
-    dataset: DatasetNumber,
-    partition: Partition,
-) -> Result<Option<u64>, VaultError> {
+pub(crate) fn get(reader: &impl Read, dataset: DatasetNumber, partition: Partition) -> Result<Option<u64>, VaultError> {
     let value = reader.get(KEYSPACE, &dataset.partition_prefix(partition))?;
-    value
-        .map(|value| Fields::of(KEYSPACE, &value).u64())
-        .transpose()
+    value.map(|value| Fields::of(KEYSPACE, &value).u64()).transpose()
 }
 
 pub(crate) fn delete(batch: &mut Batch<'_>, dataset: DatasetNumber, partition: Partition) {
@@ -39,15 +24,8 @@ pub(crate) fn delete(batch: &mut Batch<'_>, dataset: DatasetNumber, partition: P
 }
 
 /// All of a dataset, earliest partition first.
-pub(crate) fn all(
-    reader: &impl Read,
-    dataset: DatasetNumber,
-) -> Result<Vec<(Partition, u64)>, VaultError> {
-    let entries = reader.iterate(
-        KEYSPACE,
-        KeyRange::prefix(dataset.prefix()),
-        Direction::Forward,
-    );
+pub(crate) fn all(reader: &impl Read, dataset: DatasetNumber) -> Result<Vec<(Partition, u64)>, VaultError> {
+    let entries = reader.iterate(KEYSPACE, KeyRange::prefix(dataset.prefix()), Direction::Forward);
     entries
         .map(|entry| {
             let (key, value) = entry?;
@@ -74,10 +52,7 @@ mod tests {
         put(&mut batch, dataset, Partition(-1), 1);
         put(&mut batch, DatasetNumber(2), Partition(0), 3);
         store.commit(batch).unwrap();
-        assert_eq!(
-            all(&store, dataset).unwrap(),
-            [(Partition(-1), 1), (Partition(300), 2)]
-        );
+        assert_eq!(all(&store, dataset).unwrap(), [(Partition(-1), 1), (Partition(300), 2)]);
         assert_eq!(get(&store, dataset, Partition(300)).unwrap(), Some(2));
         let mut batch = store.batch();
         delete(&mut batch, dataset, Partition(-1));

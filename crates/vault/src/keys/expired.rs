@@ -14,14 +14,8 @@ pub(crate) fn put(batch: &mut Batch<'_>, dataset: DatasetNumber, partition: Part
     batch.put(KEYSPACE, dataset.partition_prefix(partition), []);
 }
 
-pub(crate) fn contains(
-    reader: &impl Read,
-    dataset: DatasetNumber,
-    partition: Partition,
-) -> Result<bool, VaultError> {
-    Ok(reader
-        .get(KEYSPACE, &dataset.partition_prefix(partition))?
-        .is_some())
+pub(crate) fn contains(reader: &impl Read, dataset: DatasetNumber, partition: Partition) -> Result<bool, VaultError> {
+    Ok(reader.get(KEYSPACE, &dataset.partition_prefix(partition))?.is_some())
 }
 
 /// Whether any partition from `first` to `last` is expired.
@@ -32,15 +26,8 @@ pub(crate) fn any(
     last: Partition,
 ) -> Result<bool, VaultError> {
     let after_last = Partition(last.0.saturating_add(1));
-    let range = KeyRange::between(
-        dataset.partition_prefix(first),
-        dataset.partition_prefix(after_last),
-    );
-    Ok(reader
-        .iterate(KEYSPACE, range, Direction::Forward)
-        .next()
-        .transpose()?
-        .is_some())
+    let range = KeyRange::between(dataset.partition_prefix(first), dataset.partition_prefix(after_last));
+    Ok(reader.iterate(KEYSPACE, range, Direction::Forward).next().transpose()?.is_some())
 }
 
 #[cfg(test)]
@@ -57,11 +44,7 @@ mod tests {
         store.commit(batch).unwrap();
         assert!(contains(&store, dataset, Partition(3)).unwrap());
         assert!(!contains(&store, dataset, Partition(4)).unwrap());
-        let between =
-            |first, last| any(&store, dataset, Partition(first), Partition(last)).unwrap();
-        assert_eq!(
-            [between(-5, 2), between(-5, 3), between(3, 3), between(4, 9)],
-            [false, true, true, false]
-        );
+        let between = |first, last| any(&store, dataset, Partition(first), Partition(last)).unwrap();
+        assert_eq!([between(-5, 2), between(-5, 3), between(3, 3), between(4, 9)], [false, true, true, false]);
     }
 }

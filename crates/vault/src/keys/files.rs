@@ -45,23 +45,11 @@ fn key(dataset: DatasetNumber, file: FileKey) -> [u8; 36] {
     key
 }
 
-pub(crate) fn get(
-    reader: &impl Read,
-    dataset: DatasetNumber,
-    file: FileKey,
-) -> Result<Option<FileRecord>, VaultError> {
-    reader
-        .get(KEYSPACE, &key(dataset, file))?
-        .map(|value| from_json(KEYSPACE, &value))
-        .transpose()
+pub(crate) fn get(reader: &impl Read, dataset: DatasetNumber, file: FileKey) -> Result<Option<FileRecord>, VaultError> {
+    reader.get(KEYSPACE, &key(dataset, file))?.map(|value| from_json(KEYSPACE, &value)).transpose()
 }
 
-pub(crate) fn put(
-    batch: &mut Batch<'_>,
-    dataset: DatasetNumber,
-    file: FileKey,
-    record: &FileRecord,
-) {
+pub(crate) fn put(batch: &mut Batch<'_>, dataset: DatasetNumber, file: FileKey, record: &FileRecord) {
     batch.put(KEYSPACE, key(dataset, file), to_json(record));
 }
 
@@ -70,25 +58,13 @@ pub(crate) fn delete(batch: &mut Batch<'_>, dataset: DatasetNumber, file: FileKe
 }
 
 /// All files of a dataset, in the order in which they came.
-pub(crate) fn all(
-    reader: &impl Read,
-    dataset: DatasetNumber,
-) -> Result<Vec<(FileKey, FileRecord)>, VaultError> {
-    let entries = reader.iterate(
-        KEYSPACE,
-        KeyRange::prefix(dataset.prefix()),
-        Direction::Forward,
-    );
+pub(crate) fn all(reader: &impl Read, dataset: DatasetNumber) -> Result<Vec<(FileKey, FileRecord)>, VaultError> {
+    let entries = reader.iterate(KEYSPACE, KeyRange::prefix(dataset.prefix()), Direction::Forward);
     let mut files = Vec::new();
     for entry in entries {
         let (key, value) = entry?;
-        let hash = key
-            .last_chunk()
-            .ok_or(VaultError::Damaged(KEYSPACE.name()))?;
-        files.push((
-            FileKey(Hash32(*hash)),
-            from_json::<FileRecord>(KEYSPACE, &value)?,
-        ));
+        let hash = key.last_chunk().ok_or(VaultError::Damaged(KEYSPACE.name()))?;
+        files.push((FileKey(Hash32(*hash)), from_json::<FileRecord>(KEYSPACE, &value)?));
     }
     files.sort_by_key(|(_, record)| record.number);
     Ok(files)
@@ -108,45 +84,19 @@ mod tests {
             name: "january.csv".into(),
             begun_at: UtcMicros(1),
             finished: number == 0,
-            totals: FileTotals {
-                rows: 5,
-                accepted: 3,
-                newest: Some(UtcMicros(4)),
-                ..FileTotals::default()
-            },
+            totals: FileTotals { rows: 5, accepted: 3, newest: Some(UtcMicros(4)), ..FileTotals::default() },
             through: Some(UtcMicros(4)),
             completed_through: None,
             contract: Some(Hash32([1; 32])),
         };
         let mut batch = store.batch();
-        put(
-            &mut batch,
-            DatasetNumber(0),
-            FileKey(Hash32([9; 32])),
-            &record(0),
-        );
-        put(
-            &mut batch,
-            DatasetNumber(0),
-            FileKey(Hash32([3; 32])),
-            &record(1),
-        );
-        put(
-            &mut batch,
-            DatasetNumber(1),
-            FileKey(Hash32([3; 32])),
-            &record(0),
-        );
+        put(&mut batch, DatasetNumber(0), FileKey(Hash32([9; 32])), &record(0));
+        put(&mut batch, DatasetNumber(0), FileKey(Hash32([3; 32])), &record(1));
+        put(&mut batch, DatasetNumber(1), FileKey(Hash32([3; 32])), &record(0));
         store.commit(batch).unwrap();
-        let expected = [
-            (FileKey(Hash32([9; 32])), record(0)),
-            (FileKey(Hash32([3; 32])), record(1)),
-        ];
+        let expected = [(FileKey(Hash32([9; 32])), record(0)), (FileKey(Hash32([3; 32])), record(1))];
         assert_eq!(all(&store, DatasetNumber(0)).unwrap(), expected);
-        assert_eq!(
-            get(&store, DatasetNumber(0), FileKey(Hash32([3; 32]))).unwrap(),
-            Some(record(1))
-        );
+        assert_eq!(get(&store, DatasetNumber(0), FileKey(Hash32([3; 32]))).unwrap(), Some(record(1)));
         let mut batch = store.batch();
         delete(&mut batch, DatasetNumber(0), FileKey(Hash32([3; 32])));
         store.commit(batch).unwrap();

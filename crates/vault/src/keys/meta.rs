@@ -41,10 +41,7 @@ pub(crate) fn put_sequence(batch: &mut Batch<'_>, sequence: u64) {
 }
 
 pub(crate) fn identity(reader: &impl Read) -> Result<Option<Identity>, VaultError> {
-    reader
-        .get(KEYSPACE, IDENTITY)?
-        .map(|value| from_json(KEYSPACE, &value))
-        .transpose()
+    reader.get(KEYSPACE, IDENTITY)?.map(|value| from_json(KEYSPACE, &value)).transpose()
 }
 
 pub(crate) fn put_identity(batch: &mut Batch<'_>, identity: &Identity) {
@@ -61,10 +58,7 @@ mod tests {
         let store = store();
         assert_eq!(sequence(&store).unwrap(), 0);
         assert_eq!(identity(&store).unwrap(), None);
-        let written = Identity {
-            format: FORMAT,
-            zone: "Europe/Copenhagen".parse().unwrap(),
-        };
+        let written = Identity { format: FORMAT, zone: "Europe/Copenhagen".parse().unwrap() };
         let mut batch = store.batch();
         put_sequence(&mut batch, u64::MAX);
         put_identity(&mut batch, &written);

@@ -90,17 +90,11 @@ pub(crate) struct Fields<'b> {
 
 impl<'b> Fields<'b> {
     pub(crate) fn of(keyspace: Keyspace, bytes: &'b [u8]) -> Self {
-        Self {
-            keyspace: keyspace.name(),
-            rest: bytes,
-        }
+        Self { keyspace: keyspace.name(), rest: bytes }
     }
 
     pub(crate) fn take<const N: usize>(&mut self) -> Result<[u8; N], VaultError> {
-        let (first, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or(VaultError::Damaged(self.keyspace))?;
+        let (first, rest) = self.rest.split_first_chunk().ok_or(VaultError::Damaged(self.keyspace))?;
         self.rest = rest;
         Ok(*first)
     }
@@ -122,11 +116,7 @@ impl<'b> Fields<'b> {
     }
 
     pub(crate) fn end(self) -> Result<(), VaultError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(VaultError::Damaged(self.keyspace))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(VaultError::Damaged(self.keyspace)) }
     }
 }
 
@@ -134,10 +124,7 @@ pub(crate) fn to_json(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("records hold nothing that JSON cannot")
 }
 
-pub(crate) fn from_json<R: DeserializeOwned>(
-    keyspace: Keyspace,
-    bytes: &[u8],
-) -> Result<R, VaultError> {
+pub(crate) fn from_json<R: DeserializeOwned>(keyspace: Keyspace, bytes: &[u8]) -> Result<R, VaultError> {
     serde_json::from_slice(bytes).map_err(|_| VaultError::Damaged(keyspace.name()))
 }
 

@@ -19,34 +19,17 @@ fn key(dataset: DatasetNumber, on: FileNumber, later: FileNumber) -> [u8; 12] {
     key
 }
 
-pub(crate) fn put(
-    batch: &mut Batch<'_>,
-    dataset: DatasetNumber,
-    on: FileNumber,
-    later: FileNumber,
-) {
+pub(crate) fn put(batch: &mut Batch<'_>, dataset: DatasetNumber, on: FileNumber, later: FileNumber) {
     batch.put(KEYSPACE, key(dataset, on, later), []);
 }
 
-pub(crate) fn delete(
-    batch: &mut Batch<'_>,
-    dataset: DatasetNumber,
-    on: FileNumber,
-    later: FileNumber,
-) {
+pub(crate) fn delete(batch: &mut Batch<'_>, dataset: DatasetNumber, on: FileNumber, later: FileNumber) {
     batch.delete(KEYSPACE, key(dataset, on, later));
 }
 
 /// All of a dataset: a file, and a later one that builds on it.
-pub(crate) fn all(
-    reader: &impl Read,
-    dataset: DatasetNumber,
-) -> Result<Vec<(FileNumber, FileNumber)>, VaultError> {
-    let entries = reader.iterate(
-        KEYSPACE,
-        KeyRange::prefix(dataset.prefix()),
-        Direction::Forward,
-    );
+pub(crate) fn all(reader: &impl Read, dataset: DatasetNumber) -> Result<Vec<(FileNumber, FileNumber)>, VaultError> {
+    let entries = reader.iterate(KEYSPACE, KeyRange::prefix(dataset.prefix()), Direction::Forward);
     entries
         .map(|entry| {
             let (key, _) = entry?;
@@ -75,9 +58,6 @@ mod tests {
         put(&mut batch, DatasetNumber(2), FileNumber(2), FileNumber(3));
         delete(&mut batch, dataset, FileNumber(2), FileNumber(4));
         store.commit(batch).unwrap();
-        assert_eq!(
-            all(&store, dataset).unwrap(),
-            [(FileNumber(2), FileNumber(300))]
-        );
+        assert_eq!(all(&store, dataset).unwrap(), [(FileNumber(2), FileNumber(300))]);
     }
 }

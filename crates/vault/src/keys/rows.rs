@@ -71,10 +71,7 @@ pub(crate) fn newest(
         fields.end()?;
         Ok(version)
     };
-    values
-        .into_iter()
-        .map(|value| value.map(|value| version(&value)).transpose())
-        .collect()
+    values.into_iter().map(|value| value.map(|value| version(&value)).transpose()).collect()
 }
 
 pub(crate) fn put(batch: &mut Batch<'_>, dataset: DatasetNumber, row: &RowKey, version: Version) {
@@ -105,10 +102,7 @@ mod tests {
         delete(&mut batch, DatasetNumber(1), &[6; 16]);
         store.commit(batch).unwrap();
         let rows = [[5; 16], [6; 16], [7; 16]].into_iter();
-        assert_eq!(
-            newest(&store, DatasetNumber(1), rows.clone()).unwrap(),
-            [Some(version), None, None]
-        );
+        assert_eq!(newest(&store, DatasetNumber(1), rows.clone()).unwrap(), [Some(version), None, None]);
         assert_eq!(newest(&store, DatasetNumber(2), rows).unwrap(), [None; 3]);
     }
 }

@@ -33,34 +33,20 @@ pub(crate) fn get(
     dataset: DatasetNumber,
     name: &SourceName,
 ) -> Result<Option<SourceRecord>, VaultError> {
-    reader
-        .get(KEYSPACE, &key(dataset, name))?
-        .map(|value| from_json(KEYSPACE, &value))
-        .transpose()
+    reader.get(KEYSPACE, &key(dataset, name))?.map(|value| from_json(KEYSPACE, &value)).transpose()
 }
 
-pub(crate) fn put(
-    batch: &mut Batch<'_>,
-    dataset: DatasetNumber,
-    name: &SourceName,
-    record: &SourceRecord,
-) {
+pub(crate) fn put(batch: &mut Batch<'_>, dataset: DatasetNumber, name: &SourceName, record: &SourceRecord) {
     batch.put(KEYSPACE, key(dataset, name), to_json(record));
 }
 
-pub(crate) fn all(
-    reader: &impl Read,
-    dataset: DatasetNumber,
-) -> Result<Vec<SourceRecord>, VaultError> {
+pub(crate) fn all(reader: &impl Read, dataset: DatasetNumber) -> Result<Vec<SourceRecord>, VaultError> {
     let named = named(reader, dataset)?;
     Ok(named.into_iter().map(|(_, record)| record).collect())
 }
 
 /// The sources of a dataset by name.
-pub(crate) fn named(
-    reader: &impl Read,
-    dataset: DatasetNumber,
-) -> Result<Vec<(SourceName, SourceRecord)>, VaultError> {
+pub(crate) fn named(reader: &impl Read, dataset: DatasetNumber) -> Result<Vec<(SourceName, SourceRecord)>, VaultError> {
     let prefix = dataset.prefix();
     let entries = reader.iterate(KEYSPACE, KeyRange::prefix(prefix), Direction::Forward);
     entries
@@ -83,19 +69,11 @@ mod tests {
     fn it_reads_back() {
         let store = store();
         let name: SourceName = "garage.north-1".parse().unwrap();
-        let record = SourceRecord {
-            number: 1,
-            watermark: Some(UtcMicros(-5)),
-            unfinished: 2,
-            heard_at: UtcMicros(9),
-        };
+        let record = SourceRecord { number: 1, watermark: Some(UtcMicros(-5)), unfinished: 2, heard_at: UtcMicros(9) };
         let mut batch = store.batch();
         put(&mut batch, DatasetNumber(1), &name, &record);
         store.commit(batch).unwrap();
-        assert_eq!(
-            get(&store, DatasetNumber(1), &name).unwrap(),
-            Some(record.clone())
-        );
+        assert_eq!(get(&store, DatasetNumber(1), &name).unwrap(), Some(record.clone()));
         assert_eq!(all(&store, DatasetNumber(1)).unwrap(), [record.clone()]);
         assert_eq!(named(&store, DatasetNumber(1)).unwrap(), [(name, record)]);
         assert_eq!(all(&store, DatasetNumber(0)).unwrap(), []);

@@ -22,17 +22,9 @@ fn key(dataset: DatasetNumber, partition: Partition, row: &RowKey) -> [u8; KEY_B
 }
 
 /// Whether any row of the partition is superseded.
-pub(crate) fn any(
-    reader: &impl Read,
-    dataset: DatasetNumber,
-    partition: Partition,
-) -> Result<bool, VaultError> {
+pub(crate) fn any(reader: &impl Read, dataset: DatasetNumber, partition: Partition) -> Result<bool, VaultError> {
     let range = KeyRange::prefix(dataset.partition_prefix(partition));
-    Ok(reader
-        .iterate(KEYSPACE, range, Direction::Forward)
-        .next()
-        .transpose()?
-        .is_some())
+    Ok(reader.iterate(KEYSPACE, range, Direction::Forward).next().transpose()?.is_some())
 }
 
 /// For each row, the sequence below which it is superseded.
@@ -51,10 +43,7 @@ pub(crate) fn below(
         fields.end()?;
         Ok(sequence)
     };
-    values
-        .into_iter()
-        .map(|value| value.map(|value| sequence(&value)).transpose())
-        .collect()
+    values.into_iter().map(|value| value.map(|value| sequence(&value)).transpose()).collect()
 }
 
 pub(crate) fn put(
@@ -64,22 +53,11 @@ pub(crate) fn put(
     row: &RowKey,
     below_sequence: u64,
 ) {
-    batch.put(
-        KEYSPACE,
-        key(dataset, partition, row),
-        below_sequence.to_be_bytes(),
-    );
+    batch.put(KEYSPACE, key(dataset, partition, row), below_sequence.to_be_bytes());
 }
 
-pub(crate) fn delete_partition(
-    batch: &mut Batch<'_>,
-    dataset: DatasetNumber,
-    partition: Partition,
-) {
-    batch.delete_range(
-        KEYSPACE,
-        &KeyRange::prefix(dataset.partition_prefix(partition)),
-    );
+pub(crate) fn delete_partition(batch: &mut Batch<'_>, dataset: DatasetNumber, partition: Partition) {
+    batch.delete_range(KEYSPACE, &KeyRange::prefix(dataset.partition_prefix(partition)));
 }
 
 #[cfg(test)]
@@ -97,13 +75,7 @@ mod tests {
         put(&mut batch, dataset, Partition(6), &[6; 16], 9);
         store.commit(batch).unwrap();
         assert_eq!(
-            below(
-                &store,
-                dataset,
-                day,
-                [[4; 16], [5; 16], [6; 16]].into_iter()
-            )
-            .unwrap(),
+            below(&store, dataset, day, [[4; 16], [5; 16], [6; 16]].into_iter()).unwrap(),
             [None, Some(9), None]
         );
         assert!(any(&store, dataset, day).unwrap() && !any(&store, dataset, Partition(4)).unwrap());

@@ -13,17 +13,8 @@ struct FailOnce {
 
 impl FailOnce {
     fn fail(&self, batch: u64) -> Result<(), StoreError> {
-        let last = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(1)
-            })
-            == Ok(1);
-        if last {
-            Err(StoreError::Injected { batch })
-        } else {
-            Ok(())
-        }
+        let last = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) == Ok(1);
+        if last { Err(StoreError::Injected { batch }) } else { Ok(()) }
     }
 }
 
@@ -43,10 +34,7 @@ fn at_every_write(work: impl Fn(&Vault) -> Result<(), VaultError>, check: impl F
     for after in [false, true] {
         let mut failures = 0;
         for at in 1.. {
-            let hook = Arc::new(FailOnce {
-                left: AtomicU64::new(at),
-                after,
-            });
+            let hook = Arc::new(FailOnce { left: AtomicU64::new(at), after });
             let place = Place::new().with_hook(hook.clone());
             let attempt = || place.open().and_then(|vault| work(&vault));
             let failed = attempt().is_err();
@@ -65,16 +53,7 @@ fn at_every_write(work: impl Fn(&Vault) -> Result<(), VaultError>, check: impl F
 }
 
 fn many() -> Vec<Row> {
-    (0..40_u8)
-        .map(|number| {
-            row(
-                number,
-                i64::from(number) * 97,
-                number % 3,
-                i64::from(number),
-            )
-        })
-        .collect()
+    (0..40_u8).map(|number| row(number, i64::from(number) * 97, number % 3, i64::from(number))).collect()
 }
 
 #[test]
@@ -94,18 +73,9 @@ fn an_ingest_that_fails_anywhere_and_is_tried_again_counts_each_row_once() {
             let wanted = contracts.map(|contract| expected(&sourced, contract, from, until));
             assert_eq!(close(vault, &contracts, from, until), wanted);
             let counts = vault.counts(&dataset()).unwrap();
-            assert_eq!(
-                (counts.files, counts.totals.rows, counts.totals.accepted),
-                (2, 40, 40)
-            );
-            let watermark = vault
-                .watermark(&dataset(), start(), contract.idle_after)
-                .unwrap()
-                .unwrap();
-            assert_eq!(
-                (watermark.at, watermark.completed_through),
-                (rows[39].at(), Some(start()))
-            );
+            assert_eq!((counts.files, counts.totals.rows, counts.totals.accepted), (2, 40, 40));
+            let watermark = vault.watermark(&dataset(), start(), contract.idle_after).unwrap().unwrap();
+            assert_eq!((watermark.at, watermark.completed_through), (rows[39].at(), Some(start())));
         });
     }
 }
@@ -114,13 +84,7 @@ fn an_ingest_that_fails_anywhere_and_is_tried_again_counts_each_row_once() {
 fn a_correction_that_fails_anywhere_and_is_tried_again_counts_once() {
     let contract = hourly(true);
     let rows = many();
-    let corrected: Vec<Row> = rows
-        .iter()
-        .map(|row| Row {
-            minute: row.minute + 700,
-            ..*row
-        })
-        .collect();
+    let corrected: Vec<Row> = rows.iter().map(|row| Row { minute: row.minute + 700, ..*row }).collect();
     let work = |vault: &Vault| {
         take(vault, &contract, "north", file(1), &rows, 9)?;
         take(vault, &contract, "north", file(2), &corrected, 7)
@@ -128,10 +92,7 @@ fn a_correction_that_fails_anywhere_and_is_tried_again_counts_once() {
     at_every_write(work, |vault| {
         let (from, until) = span();
         let sourced: Vec<_> = corrected.iter().map(|row| (*row, 0)).collect();
-        assert_eq!(
-            close(vault, &[&contract], from, until),
-            [expected(&sourced, &contract, from, until)]
-        );
+        assert_eq!(close(vault, &[&contract], from, until), [expected(&sourced, &contract, from, until)]);
         assert_eq!(vault.counts(&dataset()).unwrap().totals.corrected, 40);
     });
 }
@@ -140,20 +101,10 @@ fn a_correction_that_fails_anywhere_and_is_tried_again_counts_once() {
 fn an_undo_that_fails_anywhere_is_ended_when_the_vault_opens() {
     let contract = hourly(true);
     let rows = many();
-    let corrected: Vec<Row> = rows
-        .iter()
-        .map(|row| Row {
-            minute: row.minute + 700,
-            ..*row
-        })
-        .collect();
+    let corrected: Vec<Row> = rows.iter().map(|row| Row { minute: row.minute + 700, ..*row }).collect();
     let work = |vault: &Vault| {
         // what the first attempt did before it failed may stand, be under way or be over
-        if vault
-            .files(&dataset())?
-            .iter()
-            .all(|entry| entry.key != file(3) || !entry.finished)
-        {
+        if vault.files(&dataset())?.iter().all(|entry| entry.key != file(3) || !entry.finished) {
             take(vault, &contract, "north", file(1), &rows, 9)?;
             take(vault, &contract, "north", file(2), &corrected, 7)?;
             take(vault, &contract, "north", file(3), &[row(250, 3, 0, 1)], 7)?;
@@ -167,10 +118,7 @@ fn an_undo_that_fails_anywhere_is_ended_when_the_vault_opens() {
         let (from, until) = span();
         let mut sourced: Vec<_> = rows.iter().map(|row| (*row, 0)).collect();
         sourced.push((row(250, 3, 0, 1), 0));
-        assert_eq!(
-            close(vault, &[&contract], from, until),
-            [expected(&sourced, &contract, from, until)]
-        );
+        assert_eq!(close(vault, &[&contract], from, until), [expected(&sourced, &contract, from, until)]);
         assert_eq!(vault.files(&dataset()).unwrap().len(), 2);
         // Rows that were corrected are known again as they were.
         take(vault, &contract, "north", file(4), &rows, 100).unwrap();
@@ -194,15 +142,8 @@ fn an_expiry_that_fails_anywhere_is_ended_by_the_next() {
         assert!(gone > 0);
         assert_eq!(vault.counts(&dataset()).unwrap().dropped, gone);
         let until = span().1;
-        let left: Vec<_> = rows
-            .iter()
-            .filter(|row| row.at() >= before)
-            .map(|row| (*row, 0))
-            .collect();
-        assert_eq!(
-            close(vault, &[&contract], before, until),
-            [expected(&left, &contract, before, until)]
-        );
+        let left: Vec<_> = rows.iter().filter(|row| row.at() >= before).map(|row| (*row, 0)).collect();
+        assert_eq!(close(vault, &[&contract], before, until), [expected(&left, &contract, before, until)]);
         // The same rows again: what is past its retention stays away, what is not is known.
         take(vault, &contract, "north", file(2), &rows, 100).unwrap();
         let totals = vault.files(&dataset()).unwrap()[1].totals;

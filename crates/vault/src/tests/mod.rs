@@ -10,8 +10,7 @@ mod watermarks;
 
 use crate::{Append, Appended, Due, FileKey, Options, RowCounts, Vault, VaultError, keys};
 use arrow::array::{
-    ArrayRef, DictionaryArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch,
-    TimestampMicrosecondArray,
+    ArrayRef, DictionaryArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch, TimestampMicrosecondArray,
 };
 use arrow::datatypes::UInt32Type;
 use civicmesh_disclosure::{Limits, SaltKey, Terms, gate};
@@ -57,43 +56,23 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self {
-            disk: MemoryDisk::new().unwrap(),
-            hook: None,
-        }
+        Self { disk: MemoryDisk::new().unwrap(), hook: None }
     }
 
     pub(crate) fn with_hook(self, hook: Arc<dyn Hook>) -> Self {
-        Self {
-            hook: Some(hook),
-            ..self
-        }
+        Self { hook: Some(hook), ..self }
     }
 
     pub(crate) fn open(&self) -> Result<Vault, VaultError> {
         let environment = Environment::Memory(self.disk.clone());
-        let options = Options {
-            environment,
-            hook: self.hook.clone(),
-            ..Options::new(zone())
-        };
+        let options = Options { environment, hook: self.hook.clone(), ..Options::new(zone()) };
         Vault::open(Path::new("unused"), &options)
     }
 }
 
 /// A contract over the dataset `counts`: one dimension, one measure, about no person.
-pub(crate) fn contract(
-    product: &str,
-    grain: &str,
-    keyed: bool,
-    zone: &str,
-    format: &str,
-) -> Contract {
-    let key = if keyed {
-        "key: [id]"
-    } else {
-        "rejects_max: 1%"
-    };
+pub(crate) fn contract(product: &str, grain: &str, keyed: bool, zone: &str, format: &str) -> Contract {
+    let key = if keyed { "key: [id]" } else { "rejects_max: 1%" };
     let text = format!(
         "apiVersion: v3.1.0
 kind: DataContract
@@ -127,9 +106,7 @@ customProperties:
     {key}
 "
     );
-    Contract::parse(&text, "counts.yaml")
-        .unwrap_or_else(|findings| panic!("{findings:?}"))
-        .0
+    Contract::parse(&text, "counts.yaml").unwrap_or_else(|findings| panic!("{findings:?}")).0
 }
 
 pub(crate) fn hourly(keyed: bool) -> Contract {
@@ -168,12 +145,7 @@ impl Row {
 }
 
 pub(crate) fn row(id: u8, minute: i64, borough: u8, cars: i64) -> Row {
-    Row {
-        id,
-        minute,
-        borough,
-        cars: Some(cars),
-    }
+    Row { id, minute, borough, cars: Some(cars) }
 }
 
 pub(crate) fn observations(rows: &[Row], contract: &Contract) -> Observations {
@@ -186,10 +158,7 @@ pub(crate) fn observations(rows: &[Row], contract: &Contract) -> Observations {
         .map(String::as_str)
         .collect();
     let mut columns: Vec<ArrayRef> = vec![
-        Arc::new(
-            TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.at().0))
-                .with_timezone("UTC"),
-        ),
+        Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.at().0)).with_timezone("UTC")),
         Arc::new(boroughs),
         Arc::new(rows.iter().map(|row| row.cars).collect::<Int64Array>()),
     ];
@@ -197,20 +166,13 @@ pub(crate) fn observations(rows: &[Row], contract: &Contract) -> Observations {
         let mut keys = FixedSizeBinaryBuilder::new(16);
         let mut contents = FixedSizeBinaryBuilder::new(8);
         for row in rows {
-            keys.append_value(&Hash32::of(&[&[row.id]]).0[..16])
-                .unwrap();
-            contents
-                .append_value(&Hash32::of(&[format!("{row:?}").as_bytes()]).0[..8])
-                .unwrap();
+            keys.append_value(&Hash32::of(&[&[row.id]]).0[..16]).unwrap();
+            contents.append_value(&Hash32::of(&[format!("{row:?}").as_bytes()]).0[..8]).unwrap();
         }
         columns.push(Arc::new(keys.finish()));
         columns.push(Arc::new(contents.finish()));
     }
-    Observations::new(
-        RecordBatch::try_new(layout.schema(), columns).unwrap(),
-        &layout,
-    )
-    .unwrap()
+    Observations::new(RecordBatch::try_new(layout.schema(), columns).unwrap(), &layout).unwrap()
 }
 
 pub(crate) fn file(number: u8) -> FileKey {
@@ -266,78 +228,51 @@ pub(crate) type Shown = (u64, u64, i128, Option<i64>, Option<i64>);
 pub(crate) type Closed = (BTreeMap<String, Shown>, u32);
 
 /// Closes windows and opens the rollups by way of the gate.
-pub(crate) fn close(
-    vault: &Vault,
-    contracts: &[&Contract],
-    from: UtcMicros,
-    until: UtcMicros,
-) -> Vec<Vec<Closed>> {
+pub(crate) fn close(vault: &Vault, contracts: &[&Contract], from: UtcMicros, until: UtcMicros) -> Vec<Vec<Closed>> {
     let due: Vec<Due<'_>> = contracts
         .iter()
-        .map(|contract| Due {
-            contract,
-            windows: contract.calendar(zone()).windows(from, until).collect(),
-        })
+        .map(|contract| Due { contract, windows: contract.calendar(zone()).windows(from, until).collect() })
         .collect();
     let closing = vault.close(&dataset(), &due, Limits::default()).unwrap();
     let salt_key = SaltKey::new([1; 32]);
     let mut all = Vec::new();
     for (due, windows) in due.iter().zip(closing.windows) {
-        let shown = windows
-            .into_iter()
-            .zip(&due.windows)
-            .map(|(closed, window)| {
-                assert_eq!(closed.rollup.window(), *window);
-                let sources = closed.sources;
-                let terms = Terms {
-                    contract: due.contract,
-                    zone: zone(),
-                    revision: 0,
-                    closed_through: until,
-                    sources,
-                    salt_key: &salt_key,
-                };
-                match gate::disclose(closed.rollup, &terms).unwrap().entry() {
-                    Entry::Release(release) => {
-                        let cells = release.cells.iter().map(|cell| {
-                            let measure = &cell.measures[0];
-                            let shown = (
-                                cell.observations,
-                                measure.count,
-                                measure.sum,
-                                measure.min,
-                                measure.max,
-                            );
-                            (cell.coordinate[0].clone(), shown)
-                        });
-                        (cells.collect(), sources)
-                    }
-                    Entry::Empty(_) => (BTreeMap::new(), sources),
-                    Entry::Refusal(refusal) => panic!("refused: {:?}", refusal.reason),
+        let shown = windows.into_iter().zip(&due.windows).map(|(closed, window)| {
+            assert_eq!(closed.rollup.window(), *window);
+            let sources = closed.sources;
+            let terms = Terms {
+                contract: due.contract,
+                zone: zone(),
+                revision: 0,
+                closed_through: until,
+                sources,
+                salt_key: &salt_key,
+            };
+            match gate::disclose(closed.rollup, &terms).unwrap().entry() {
+                Entry::Release(release) => {
+                    let cells = release.cells.iter().map(|cell| {
+                        let measure = &cell.measures[0];
+                        let shown = (cell.observations, measure.count, measure.sum, measure.min, measure.max);
+                        (cell.coordinate[0].clone(), shown)
+                    });
+                    (cells.collect(), sources)
                 }
-            });
+                Entry::Empty(_) => (BTreeMap::new(), sources),
+                Entry::Refusal(refusal) => panic!("refused: {:?}", refusal.reason),
+            }
+        });
         all.push(shown.collect());
     }
     all
 }
 
 /// What closing must give for these rows, each with its source: the slow way.
-pub(crate) fn expected(
-    rows: &[(Row, u8)],
-    contract: &Contract,
-    from: UtcMicros,
-    until: UtcMicros,
-) -> Vec<Closed> {
+pub(crate) fn expected(rows: &[(Row, u8)], contract: &Contract, from: UtcMicros, until: UtcMicros) -> Vec<Closed> {
     let of_window = |window: Window| {
-        let within: Vec<_> = rows
-            .iter()
-            .filter(|(row, _)| window.contains(row.at()))
-            .collect();
+        let within: Vec<_> = rows.iter().filter(|(row, _)| window.contains(row.at())).collect();
         let mut cells: BTreeMap<String, Shown> = BTreeMap::new();
         for (row, _) in &within {
-            let cell = cells
-                .entry(format!("borough {}", row.borough))
-                .or_insert((0, 0, 0, None, None));
+            let cell = cells.entry(format!("borough {}", row.borough)).or_insert((0, 0, 0, None, None));
             cell.0 += 1;
             if let Some(cars) = row.cars {
                 cell.1 += 1;
@@ -346,22 +281,14 @@ pub(crate) fn expected(
                 cell.4 = Some(cell.4.map_or(cars, |most| most.max(cars)));
             }
         }
-        let sources: std::collections::BTreeSet<_> =
-            within.iter().map(|(_, source)| source).collect();
+        let sources: std::collections::BTreeSet<_> = within.iter().map(|(_, source)| source).collect();
         (cells, sources.len() as u32)
     };
-    contract
-        .calendar(zone())
-        .windows(from, until)
-        .map(of_window)
-        .collect()
+    contract.calendar(zone()).windows(from, until).map(of_window).collect()
 }
 
 /// From a week before [`start`] to two weeks after it, on edges of weeks.
 pub(crate) fn span() -> (UtcMicros, UtcMicros) {
     let calendar = weekly(false).calendar(zone());
-    (
-        calendar.align_down(UtcMicros(start().0 - 7 * DAY)),
-        calendar.align_up(UtcMicros(start().0 + 14 * DAY)),
-    )
+    (calendar.align_down(UtcMicros(start().0 - 7 * DAY)), calendar.align_up(UtcMicros(start().0 + 14 * DAY)))
 }

@@ -4,18 +4,8 @@ use super::*;
 use proptest::prelude::*;
 
 fn rows(most: usize) -> impl Strategy<Value = Vec<Row>> {
-    let row = (
-        0..30_u8,
-        -3000..9000_i64,
-        0..3_u8,
-        prop::option::weighted(0.9, -1000..=1000_i64),
-    );
-    let row = row.prop_map(|(id, minute, borough, cars)| Row {
-        id,
-        minute,
-        borough,
-        cars,
-    });
+    let row = (0..30_u8, -3000..9000_i64, 0..3_u8, prop::option::weighted(0.9, -1000..=1000_i64));
+    let row = row.prop_map(|(id, minute, borough, cars)| Row { id, minute, borough, cars });
     prop::collection::vec(row, 0..most)
 }
 
@@ -23,12 +13,7 @@ fn rows(most: usize) -> impl Strategy<Value = Vec<Row>> {
 #[derive(Debug, Clone)]
 enum Step {
     /// A file comes, whole or cut off after some batches.
-    File {
-        source: u8,
-        rows: Vec<Row>,
-        step: usize,
-        stops_after: Option<usize>,
-    },
+    File { source: u8, rows: Vec<Row>, step: usize, stops_after: Option<usize> },
     /// The newest file that is left is taken back.
     Undo,
     /// The node is stopped and started.
@@ -38,12 +23,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let file = (
-        0..3_u8,
-        rows(40),
-        1..20_usize,
-        prop::option::weighted(0.2, 0..3_usize),
-    );
+    let file = (0..3_u8, rows(40), 1..20_usize, prop::option::weighted(0.2, 0..3_usize));
     prop_oneof![
         6 => file.prop_map(|(source, rows, step, stops_after)| Step::File { source, rows, step, stops_after }),
         2 => Just(Step::Undo),
@@ -65,10 +45,7 @@ impl Plain {
         let mut live: Vec<(Row, u8)> = Vec::new();
         for (_, source, rows) in &self.files {
             for row in rows {
-                match live
-                    .iter()
-                    .position(|(known, _)| keyed && known.id == row.id)
-                {
+                match live.iter().position(|(known, _)| keyed && known.id == row.id) {
                     Some(place) if live[place].0 == *row => {}
                     Some(place) => live[place] = (*row, *source),
                     None => live.push((*row, *source)),
@@ -86,12 +63,7 @@ fn run(keyed: bool, steps: Vec<Step>) {
     let mut plain = Plain::default();
     for step in steps {
         match step {
-            Step::File {
-                source,
-                rows,
-                step,
-                stops_after,
-            } => {
+            Step::File { source, rows, step, stops_after } => {
                 let number = plain.next;
                 plain.next += 1;
                 let name = format!("source{source}");
@@ -101,13 +73,10 @@ fn run(keyed: bool, steps: Vec<Step>) {
                         rows.len()
                     }
                     Some(batches) => {
-                        vault
-                            .begin_file(&dataset(), &feed(&name), file(number), "cut.csv", start())
-                            .unwrap();
+                        vault.begin_file(&dataset(), &feed(&name), file(number), "cut.csv", start()).unwrap();
                         let mut done = 0;
                         for part in rows.chunks(step).take(batches) {
-                            append(&vault, &contract, file(number), done as u64, part, start())
-                                .unwrap();
+                            append(&vault, &contract, file(number), done as u64, part, start()).unwrap();
                             done += part.len();
                         }
                         done
@@ -137,10 +106,7 @@ fn run(keyed: bool, steps: Vec<Step>) {
     for (entry, (number, _, rows)) in entries.iter().zip(&plain.files) {
         let totals = entry.totals;
         assert_eq!((entry.key, totals.rows), (file(*number), rows.len() as u64));
-        assert_eq!(
-            totals.accepted + totals.duplicate + totals.corrected,
-            totals.rows
-        );
+        assert_eq!(totals.accepted + totals.duplicate + totals.corrected, totals.rows);
         assert_eq!(totals.newest, rows.iter().map(Row::at).max());
         assert_eq!(totals.oldest, rows.iter().map(Row::at).min());
     }

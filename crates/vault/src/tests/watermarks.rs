@@ -11,10 +11,7 @@ fn at(vault: &Vault, now: UtcMicros) -> Option<Watermark> {
 }
 
 fn mark(at: UtcMicros) -> Option<Watermark> {
-    Some(Watermark {
-        at,
-        completed_through: None,
-    })
+    Some(Watermark { at, completed_through: None })
 }
 
 #[test]
@@ -22,22 +19,10 @@ fn a_file_moves_its_sources_watermark_at_its_end_alone() {
     let vault = Place::new().open().unwrap();
     let contract = hourly(false);
     assert_eq!(at(&vault, start()), None);
-    vault
-        .begin_file(&dataset(), &feed("north"), file(1), "counts.csv", start())
-        .unwrap();
-    append(
-        &vault,
-        &contract,
-        file(1),
-        0,
-        &[row(1, 90, 0, 1), row(1, 30, 0, 1)],
-        start(),
-    )
-    .unwrap();
+    vault.begin_file(&dataset(), &feed("north"), file(1), "counts.csv", start()).unwrap();
+    append(&vault, &contract, file(1), 0, &[row(1, 90, 0, 1), row(1, 30, 0, 1)], start()).unwrap();
     assert_eq!(at(&vault, start()), mark(UtcMicros::MIN));
-    vault
-        .finish_file(&dataset(), file(1), time_spec(&contract))
-        .unwrap();
+    vault.finish_file(&dataset(), file(1), time_spec(&contract)).unwrap();
     assert_eq!(at(&vault, start()), mark(row(1, 90, 0, 1).at()));
     // An earlier file does not move it back.
     take(&vault, &contract, "north", file(2), &[row(1, 10, 0, 1)], 1).unwrap();
@@ -54,31 +39,19 @@ fn the_slowest_source_that_is_not_idle_holds_windows_open() {
     let tomorrow = UtcMicros(start().0 + DAY + 1);
     // Both are idle: nothing is held open, and the furthest counts.
     assert_eq!(at(&vault, tomorrow), mark(row(1, 90, 0, 1).at()));
-    vault
-        .begin_file(&dataset(), &feed("south"), file(3), "counts.csv", tomorrow)
-        .unwrap();
+    vault.begin_file(&dataset(), &feed("south"), file(3), "counts.csv", tomorrow).unwrap();
     assert_eq!(at(&vault, tomorrow), mark(row(1, 30, 0, 1).at()));
-    vault
-        .begin_file(&dataset(), &feed("east"), file(4), "counts.csv", tomorrow)
-        .unwrap();
+    vault.begin_file(&dataset(), &feed("east"), file(4), "counts.csv", tomorrow).unwrap();
     assert_eq!(at(&vault, tomorrow), mark(UtcMicros::MIN));
     // A source that sent a file without a row tells nothing and holds nothing.
-    vault
-        .finish_file(&dataset(), file(4), time_spec(&contract))
-        .unwrap();
+    vault.finish_file(&dataset(), file(4), time_spec(&contract)).unwrap();
     assert_eq!(at(&vault, tomorrow), mark(row(1, 30, 0, 1).at()));
 }
 
 #[test]
 fn a_date_stands_for_its_whole_civil_day() {
     let vault = Place::new().open().unwrap();
-    let contract = contract(
-        "daily",
-        "1 day",
-        false,
-        "America/New_York",
-        ", format: \"%Y-%m-%d\"",
-    );
+    let contract = contract("daily", "1 day", false, "America/New_York", ", format: \"%Y-%m-%d\"");
     assert_eq!(time_spec(&contract).resolution, Span::DAY);
     take(&vault, &contract, "north", file(1), &[row(1, 0, 0, 1)], 1).unwrap();
     // 1 November 2020 has 25 hours in New York.
@@ -97,10 +70,7 @@ fn what_an_operator_completed_holds_until_its_file_is_taken_back() {
     vault.complete(&dataset(), file(2), late).unwrap();
     vault.complete(&dataset(), file(1), early).unwrap();
     vault.complete(&dataset(), file(2), early).unwrap();
-    let watermark = |minute, completed| Watermark {
-        at: row(1, minute, 0, 1).at(),
-        completed_through: completed,
-    };
+    let watermark = |minute, completed| Watermark { at: row(1, minute, 0, 1).at(), completed_through: completed };
     assert_eq!(at(&vault, start()), Some(watermark(90, Some(late))));
     vault.undo(&dataset(), file(2), &|_| false).unwrap();
     assert_eq!(at(&vault, start()), Some(watermark(30, Some(early))));
@@ -113,9 +83,7 @@ fn an_unfinished_file_that_is_taken_back_holds_nothing_open() {
     let vault = Place::new().open().unwrap();
     let contract = hourly(false);
     take(&vault, &contract, "north", file(1), &[row(1, 30, 0, 1)], 1).unwrap();
-    vault
-        .begin_file(&dataset(), &feed("south"), file(2), "counts.csv", start())
-        .unwrap();
+    vault.begin_file(&dataset(), &feed("south"), file(2), "counts.csv", start()).unwrap();
     append(&vault, &contract, file(2), 0, &[row(1, 90, 0, 1)], start()).unwrap();
     assert_eq!(at(&vault, start()), mark(UtcMicros::MIN));
     vault.undo(&dataset(), file(2), &|_| false).unwrap();
