@@ -141,7 +141,7 @@ mod tests {
         };
         let above = compare(halfway(value.next_down(), value));
         let below = compare(halfway(value, value.next_up()));
-        let even = value.to_bits() % 2 == 0;
+        let even = value.to_bits().is_multiple_of(2);
         (above.is_gt() || above.is_eq() && even) && (below.is_lt() || below.is_eq() && even)
     }
 

@@ -74,7 +74,7 @@ mod tests {
         put(&mut batch, DatasetNumber(1), &name, &record);
         store.commit(batch).unwrap();
         assert_eq!(get(&store, DatasetNumber(1), &name).unwrap(), Some(record.clone()));
-        assert_eq!(all(&store, DatasetNumber(1)).unwrap(), [record.clone()]);
+        assert_eq!(all(&store, DatasetNumber(1)).unwrap(), std::slice::from_ref(&record));
         assert_eq!(named(&store, DatasetNumber(1)).unwrap(), [(name, record)]);
         assert_eq!(all(&store, DatasetNumber(0)).unwrap(), []);
     }
