@@ -6,20 +6,17 @@ use civicmesh_exchange::link::Listener;
 use civicmesh_exchange::pull::{Pace, Puller};
 use civicmesh_exchange::serve::{Serve, incoming, server, service};
 use civicmesh_exchange::tls::{TlsAccept, TlsDial};
-use civicmesh_proto::FILE_DESCRIPTOR_SET;
 use civicmesh_proto::exchange::v1::exchange_service_server::ExchangeServiceServer;
 
 use crate::compose::Parts;
+use crate::reflection;
 
 /// Serves peers on `listener` until the node stops; then ends once calls in flight have ended.
 pub(crate) async fn serve(parts: Arc<Parts>, listener: Box<dyn Listener>) -> Result<(), String> {
     let accept = TlsAccept::new(listener, Arc::clone(&parts.tls), Arc::clone(&parts.traffic));
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<ExchangeServiceServer<Serve>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| error.to_string())?;
+    let reflection = reflection::of::<ExchangeServiceServer<Serve>>()?;
     server()
         .add_service(service(parts.exchange.clone(), Arc::clone(&parts.keys.signing)))
         .add_service(health)

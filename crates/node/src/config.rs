@@ -155,7 +155,7 @@ impl Default for LimitsSection {
             ingests_max: 2,
             upload_bytes_max: 16 << 30,
             queries_max: 16,
-            query_memory_bytes_max: 512 << 20,
+            query_memory_bytes_max: 1 << 30,
             result_bytes_max: 64 << 20,
             query_ms_max: 60_000,
             cells_max: 100_000,

@@ -18,6 +18,7 @@ mod metrics;
 pub mod preview;
 mod publisher;
 pub mod raw;
+mod reflection;
 mod requests;
 pub mod status;
 mod upkeep;

@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use civicmesh_exchange::link::{Listener, run_blocking};
 use civicmesh_exchange::office::Purpose;
-use civicmesh_proto::FILE_DESCRIPTOR_SET;
 use civicmesh_proto::department::v1::department_service_server::DepartmentServiceServer;
 use http::{HeaderMap, StatusCode, header};
 use tonic::service::Routes;
@@ -19,6 +18,7 @@ use super::authorize::authorize_header;
 use crate::compose::Parts;
 use crate::listener::accept;
 use crate::metrics::METRICS_MEDIA_TYPE;
+use crate::reflection;
 use crate::requests::identify;
 use crate::status::city_status;
 
@@ -47,10 +47,7 @@ async fn routes(parts: &Arc<Parts>) -> Result<axum::Router, String> {
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<DepartmentServiceServer<Department>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| error.to_string())?;
+    let reflection = reflection::of::<DepartmentServiceServer<Department>>()?;
     let grpc = Routes::new(service).add_service(health).add_service(reflection).prepare().into_axum_router();
     let http = axum::Router::new()
         .route("/metrics", get(metrics))
