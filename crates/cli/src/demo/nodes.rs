@@ -258,7 +258,9 @@ impl Nodes {
         }
         for node in self.nodes.values_mut() {
             if let Some(mut child) = node.child.take() {
-                tokio::task::block_in_place(|| child.wait())?;
+                while child.try_wait()?.is_none() {
+                    tokio::time::sleep(LOOK_PAUSE).await;
+                }
             }
         }
         Ok(())
