@@ -22,7 +22,8 @@ const CONTRACTS_READ_MAX: usize = 4096;
 
 impl Ledger {
     /// Takes a contract, own or a peer's, for the one in force. Refused if it contradicts one under which entries are
-    /// in the log: grain, dimensions, the unit or decimals of a measure. True if it was not in force before.
+    /// in the log: grain, dimensions, the unit or decimals of a measure. One's own is refused, too, if it is another
+    /// than such a contract and bears the same version. True if it was not in force before.
     pub fn adopt_contract(&self, contract: &Contract, now: UtcMicros) -> Result<bool, LedgerError> {
         let _writing = locked(&self.writing);
         let known = record(&self.store, &contract.product)?;
@@ -41,11 +42,24 @@ impl Ledger {
             expired_through: None,
         });
         for named in &known.named {
-            self.breaks(contract, &*self.contract_by_hash(named)?.ok_or(MISSING)?)?;
+            let older = self.contract_by_hash(named)?.ok_or(MISSING)?;
+            self.breaks(contract, &older)?;
+            // a peer's word about its own versions is its own affair: its entries name contracts by hash
+            if *named != hash && older.version == contract.version && self.owns(&contract.product) {
+                let (product, version) = (contract.product.clone(), contract.version.clone());
+                return Err(LedgerError::SameVersion { product, version });
+            }
         }
         known.contract = hash;
+        let closed_through = known.log.as_ref().map(|log| log.head.head.closed_through);
         self.store_contract(contract, known, now)?;
-        tracing::info!(product = %contract.product, contract = %hash, version = %contract.version, "contract adopted");
+        let Contract { product, version, .. } = contract;
+        match closed_through.filter(|_| self.owns(product)) {
+            Some(from) => {
+                tracing::info!(%product, contract = %hash, %version, %from, "contract adopted; it applies from there on")
+            }
+            None => tracing::info!(%product, contract = %hash, %version, "contract adopted"),
+        }
         Ok(true)
     }
 

@@ -38,6 +38,17 @@ pub enum LedgerError {
         /// What changed, and what to do instead.
         reason: String,
     },
+    /// The contract is another than one under which windows are released, and bears the same version.
+    #[error(
+        "contract {product} changed but still says version {version}; raise `version`; it then applies to windows not \
+         yet released"
+    )]
+    SameVersion {
+        /// The product.
+        product: ProductId,
+        /// The version that both say.
+        version: String,
+    },
     /// Only the owner appends, and only peers hold replicas.
     #[error("{product}: {}", if *.own { "this domain owns it and holds no replica" } else { "another domain owns it" })]
     Owner {

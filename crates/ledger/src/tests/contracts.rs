@@ -25,6 +25,30 @@ fn a_contract_that_contradicts_released_windows_is_refused() {
 }
 
 #[test]
+fn an_own_contract_that_changed_needs_another_version_once_it_has_released() {
+    let (first, k) = (contract("1", OPEN), contract("1", THRESHOLD));
+    let ledger = owner(&first);
+    assert!(ledger.adopt_contract(&k, NOW).unwrap(), "nothing is released yet");
+    assert!(ledger.adopt_contract(&first, NOW).unwrap());
+    ledger.append(&product(), vec![empty(&first, 0, 1)], 0, &key(), NOW).unwrap();
+    assert!(!ledger.adopt_contract(&first, NOW).unwrap(), "a restart changes nothing");
+
+    let error = ledger.adopt_contract(&k, NOW).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "contract traffic.trips changed but still says version 1; raise `version`; it then applies to windows not yet \
+         released"
+    );
+    assert_eq!(ledger.contract(&product()).unwrap().unwrap().hash(), first.hash());
+    assert!(ledger.adopt_contract(&contract("2", THRESHOLD), NOW).unwrap());
+    assert!(ledger.adopt_contract(&first, NOW).unwrap(), "and back, before anything is released under it");
+
+    let ledger = peer(&first);
+    Forger::new().with(Entry::Empty(run(&first, 0, 1))).show(&ledger).unwrap();
+    assert!(ledger.adopt_contract(&public(&k), NOW).unwrap(), "a peer's contract is its owner's affair");
+}
+
+#[test]
 fn contracts_are_found_by_hash_after_a_restart_without_their_dataset() {
     let disk = MemoryDisk::new().unwrap();
     let contract = contract("1", OPEN);
