@@ -60,7 +60,7 @@ fn every_contract_in_deploy_is_valid_without_a_warning() {
             let text = if path.is_dir() { String::new() } else { std::fs::read_to_string(&path).unwrap_or_default() };
             if path.is_dir() {
                 folders.push(path);
-            } else if text.contains("kind: DataContract") {
+            } else if path.extension().is_some_and(|ending| ending == "yaml") && text.contains("kind: DataContract") {
                 let parsed = Contract::parse(&text, &path.display().to_string());
                 let (contract, warnings) = parsed.unwrap_or_else(|findings| panic!("{findings:#?}"));
                 assert_eq!(warnings, []);
@@ -72,6 +72,51 @@ fn every_contract_in_deploy_is_valid_without_a_warning() {
     for product in ["traffic.taxi", "transit.ridership", "health.emergency", "health.admissions", "weather.daily"] {
         assert!(seen.iter().any(|seen| seen == product), "{seen:?}");
     }
+}
+
+/// The page for department people shows whole contracts, and datasets to stand in one.
+#[test]
+fn contracts_page_shows_valid_contracts_only() {
+    const PAGE: &str = include_str!("../../../../../deploy/CONTRACTS.md");
+    let blocks = PAGE.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let (whole, datasets): (Vec<_>, Vec<_>) = blocks.partition(|block| block.contains("kind: DataContract"));
+    assert!(!whole.is_empty() && datasets.len() > 3);
+    for text in whole.into_iter().map(str::to_owned).chain(datasets.into_iter().map(around)) {
+        let (contract, warnings) =
+            Contract::parse(&text, "page.yaml").unwrap_or_else(|findings| panic!("{text}{findings:#?}"));
+        assert_eq!(warnings, []);
+        assert_at_peer(&contract);
+    }
+}
+
+/// A contract around a dataset: of the method that suits its contributor, with no column but the time.
+fn around(dataset: &str) -> String {
+    let method = match dataset.contains("contributor:") {
+        true => "method: threshold, k: 10",
+        false => "method: open, reason: Nobody",
+    };
+    let dataset: String = dataset.lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "\
+apiVersion: {ODCS_VERSION}
+kind: DataContract
+id: city.page
+version: 1.0.0
+status: draft
+description: {{purpose: Test}}
+schema:
+- {{name: page, properties: [{{name: time, logicalType: timestamp}}]}}
+customProperties:
+- property: civicmesh.terms
+  value:
+    windows: {{grain: 1 day, start: 2024-01-01, lateness: 1 day}}
+    disclosure: {{{method}, approver: Test}}
+    audience: city
+    retention: {{raw: 90 days, releases: 1 year}}
+- property: civicmesh.dataset
+  value:
+{dataset}"
+    )
 }
 
 /// A peer reads the same contract from the public document, without the dataset.
