@@ -2,6 +2,7 @@
 
 use crate::args::CityCommand;
 use crate::say;
+use crate::say::out;
 use anyhow::{Context, Result};
 use civicmesh_node::Environment;
 use civicmesh_node::office::{CityOffice, Departure, Enrolled, NodeFolder, Standing};
@@ -14,8 +15,8 @@ pub fn run(command: CityCommand) -> Result<ExitCode> {
         CityCommand::Init { dir, name, timezone } => {
             let timezone = timezone.parse().with_context(|| format!("`{timezone}` is no time zone that IANA knows"))?;
             let office = CityOffice::init(&dir, &name, timezone, now)?;
-            println!("{name} is founded; its office is {}", dir.display());
-            println!("the city's key has the fingerprint {}", office.city_key()?.fingerprint());
+            out!("{name} is founded; its office is {}", dir.display());
+            out!("the city's key has the fingerprint {}", office.city_key()?.fingerprint());
             eprintln!("keep {} safe: whoever holds it admits to the city", dir.join("keys").display());
         }
         CityCommand::Enroll { dir, request: Some(request), answer, replace, .. } => {
@@ -24,7 +25,7 @@ pub fn run(command: CityCommand) -> Result<ExitCode> {
             let enrolled = CityOffice::open(&dir)?.enroll(&bytes, replace, now)?;
             say::write(&answer, &enrolled.answer)?;
             describe(&enrolled, now.0);
-            println!("send {} back to the department: `civicmesh node accept NODE_DIR {0}`", answer.display());
+            out!("send {} back to the department: `civicmesh node accept NODE_DIR {0}`", answer.display());
         }
         CityCommand::Enroll { dir, request: None, domain, listen, department, seed, out, .. } => {
             let out = out.expect("clap demands --out where there is no --request");
@@ -46,19 +47,19 @@ fn describe(enrolled: &Enrolled, now_us: i64) {
     let days = (enrolled.expires.0 - now_us) / 86_400_000_000;
     match enrolled.standing {
         Standing::New => {
-            println!("{domain} is admitted to the city, with a certificate for {days} days")
+            out!("{domain} is admitted to the city, with a certificate for {days} days")
         }
         Standing::Renewed => {
-            println!("{domain} keeps its keys and has a certificate for another {days} days")
+            out!("{domain} keeps its keys and has a certificate for another {days} days")
         }
-        Standing::Replaced => println!("{domain} has new keys, and a certificate for {days} days"),
+        Standing::Replaced => out!("{domain} has new keys, and a certificate for {days} days"),
     }
 }
 
 /// What a person does next with a node's folder.
 pub fn next_step(dir: &Path) {
     let dir = dir.display();
-    println!("put the contracts into {dir}/contracts, then: civicmesh node check {dir} && civicmesh node run {dir}");
+    out!("put the contracts into {dir}/contracts, then: civicmesh node check {dir} && civicmesh node run {dir}");
 }
 
 /// What a new node's folder should say, from the command line.

@@ -12,7 +12,7 @@ pub fn footer(products: &[ProductCompleteness], zone: &str) -> String {
 
 fn line(product: &ProductCompleteness, zone: &str) -> String {
     let held = product.windows_present + product.windows_empty;
-    let mut parts = vec![format!("{held} of {} windows", product.windows_expected)];
+    let mut parts = vec![format!("{held} of {} windows told", product.windows_expected)];
     if let Some(through) = product.closed_through {
         parts.push(format!("closed through {}", render::moment(zone, through.0)));
     }

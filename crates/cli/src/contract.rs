@@ -1,6 +1,7 @@
 //! `civicmesh contract …`: drafting and checking what a department shares.
 
 use crate::args::{ContractCommand, Format};
+use crate::say::out;
 use crate::{render, say};
 use anyhow::{Context, Result};
 use civicmesh_node::client::Client;
@@ -35,12 +36,12 @@ fn describe(checked: &Checked) {
         eprintln!("{finding}");
     }
     if checked.ok() {
-        println!("{}: fit for use", checked.file.display());
+        out!("{}: fit for use", checked.file.display());
         for sentence in &checked.learned {
-            println!("  {sentence}");
+            out!("  {sentence}");
         }
     } else {
-        println!("{}: refused", checked.file.display());
+        out!("{}: refused", checked.file.display());
     }
 }
 
@@ -63,7 +64,7 @@ fn as_json(checked: &Checked) -> serde_json::Value {
 
 fn preview(node: &str, product: &str, format: Format) -> Result<ExitCode> {
     let (zone, preview) = say::block_on(async {
-        let mut client = Client::connect(node, Purpose::Admin, say::token())?;
+        let mut client = Client::connect(node, Purpose::Admin, say::credentials())?;
         let zone = client.status().await?.time_zone;
         anyhow::Ok((zone, client.preview(product).await?))
     })?;
@@ -94,7 +95,7 @@ fn preview(node: &str, product: &str, format: Format) -> Result<ExitCode> {
                     render::band(window.suppressed_share).to_owned(),
                 ]);
             }
-            println!("{table}");
+            out!("{table}");
             eprintln!(
                 "{} of {} windows shown; nothing of this has left the node",
                 preview.windows.len(),

@@ -1,6 +1,7 @@
 //! `civicmesh ingest …`: takes files in, shows how it goes, and says what became of them.
 
 use crate::args::{Format, IngestArguments, IngestCommand, IngestSubcommand};
+use crate::say::out;
 use crate::{render, say};
 use anyhow::{Context, Result};
 use civicmesh_node::client::{Client, Complete, IngestEvent, IngestRequest, IngestSummary, Reject};
@@ -17,10 +18,10 @@ pub fn run(command: IngestCommand) -> Result<ExitCode> {
     match command.undo {
         Some(IngestSubcommand::Undo { node, dataset, file }) => {
             let rows = say::block_on(async {
-                let mut client = Client::connect(&node, Purpose::Ingest, say::token())?;
+                let mut client = Client::connect(&node, Purpose::Ingest, say::credentials())?;
                 anyhow::Ok(client.undo(&dataset, &file).await?)
             })?;
-            println!("{}: {rows} rows taken back", file.display());
+            out!("{}: {rows} rows taken back", file.display());
             Ok(ExitCode::SUCCESS)
         }
         None => say::block_on(ingest(command.ingest)),
@@ -28,9 +29,13 @@ pub fn run(command: IngestCommand) -> Result<ExitCode> {
 }
 
 async fn ingest(arguments: IngestArguments) -> Result<ExitCode> {
+    // Nothing is sent before every file is known to be there.
+    for file in &arguments.files {
+        file.metadata().with_context(|| missing(file, arguments.complete.as_ref()))?;
+    }
     let node = arguments.node.expect("clap demands --node");
     let dataset = arguments.dataset.expect("clap demands --dataset");
-    let mut client = Client::connect(&node, Purpose::Ingest, say::token())?;
+    let mut client = Client::connect(&node, Purpose::Ingest, say::credentials())?;
     let zone = client.status().await?.time_zone;
     let mut summaries = Vec::new();
     let last = arguments.files.len() - 1;
@@ -41,17 +46,37 @@ async fn ingest(arguments: IngestArguments) -> Result<ExitCode> {
         };
         let request =
             IngestRequest { dataset: dataset.clone(), source: arguments.source.clone(), file: file.clone(), complete };
-        let summary = one_file(&mut client, &request).await.with_context(|| file.display().to_string())?;
+        let summary = match one_file(&mut client, &request).await {
+            Ok(summary) => summary,
+            Err(error) => {
+                print_json(&summaries, arguments.format)?;
+                return Err(error.context(file.display().to_string()));
+            }
+        };
         if arguments.format == Format::Table {
-            println!("{}", describe(&file, &summary, &zone));
+            say::line(describe(&file, &summary, &zone));
         }
         summaries.push((file, summary));
     }
-    if arguments.format == Format::Json {
-        say::json(&summaries.iter().map(as_json).collect::<Vec<_>>())?;
-    }
+    print_json(&summaries, arguments.format)?;
     let exceeded = summaries.iter().any(|(_, summary)| summary.rejects_exceeded);
     Ok(if exceeded { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn print_json(summaries: &[(PathBuf, IngestSummary)], format: Format) -> Result<()> {
+    match format {
+        Format::Json => say::json(&summaries.iter().map(as_json).collect::<Vec<_>>()),
+        Format::Table => Ok(()),
+    }
+}
+
+/// A file that is not there; `--complete UNTIL` without its `=` is a likely reason.
+fn missing(file: &Path, complete: Option<&Option<String>>) -> String {
+    let file = file.display();
+    match complete {
+        Some(None) => format!("{file} cannot be read (a moment to complete up to is written --complete={file})"),
+        _ => format!("{file} cannot be read"),
+    }
 }
 
 /// Takes one file in under a progress bar; rejects go to the terminal as they come.
@@ -106,9 +131,9 @@ pub fn style(template: &str) -> ProgressStyle {
 }
 
 fn describe(file: &Path, summary: &IngestSummary, zone: &str) -> String {
-    let mut parts = vec![format!("{} rows accepted", summary.accepted)];
+    let mut parts = vec![format!("{} rows accepted", summary.accepted.saturating_sub(summary.resumed))];
     for (count, what) in [
-        (summary.resumed, "stored before a break"),
+        (summary.resumed, "taken in earlier"),
         (summary.duplicate, "seen before"),
         (summary.corrected, "corrections"),
         (summary.filtered, "left out by the filter"),
@@ -127,7 +152,9 @@ fn describe(file: &Path, summary: &IngestSummary, zone: &str) -> String {
         text.push_str(&format!("\n  rejected rows are kept in {rejects}"));
     }
     if summary.rejects_exceeded {
-        text.push_str("\n  more rejects than the contract allows");
+        text.push_str(
+            "\n  more rejects than the contract's rejects_max allows; the accepted rows are stored all the same",
+        );
     }
     for note in &summary.notes {
         text.push_str(&format!("\n  {note}"));

@@ -1,10 +1,12 @@
 //! `civicmesh node …`: a department's own node.
 
 use crate::args::{Format, LogFormat, Logs, NodeCommand};
+use crate::say::out;
 use crate::{city, say};
 use anyhow::{Context, Result};
 use civicmesh_node::office::{self, NodeFolder};
 use civicmesh_node::{CheckState, Environment, Node, Report, check, termination};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -18,15 +20,15 @@ pub fn run(command: NodeCommand, logs: &Logs) -> Result<ExitCode> {
             let file = folder.request_file();
             let what =
                 if requested.renewal { "asks for a new certificate" } else { "has its own keys, and asks to join" };
-            println!("{} {what}: send {} to the city's office", requested.domain, file.display());
-            println!("the office answers with `civicmesh city enroll OFFICE --request {}`", file.display());
+            out!("{} {what}: send {} to the city's office", requested.domain, file.display());
+            out!("the office answers with `civicmesh city enroll OFFICE --request {}`", file.display());
             Ok(ExitCode::SUCCESS)
         }
         NodeCommand::Accept { dir, answer } => {
             let now = Environment::real().clock.now();
             let accepted = office::accept(&NodeFolder::new(&dir), &say::read(&answer)?, now)?;
-            println!("{} is in {} ({})", accepted.domain, accepted.city, accepted.timezone);
-            println!("compare with the office: the city's key has the fingerprint {}", accepted.fingerprint);
+            out!("{} is in {} ({})", accepted.domain, accepted.city, accepted.timezone);
+            out!("compare with the office: the city's key has the fingerprint {}", accepted.fingerprint);
             city::next_step(&dir);
             Ok(ExitCode::SUCCESS)
         }
@@ -49,9 +51,9 @@ fn describe(report: &Report) {
             CheckState::Warning => "!",
             CheckState::Failed => "✗",
         };
-        println!("{mark} {}: {}", check.what, check.message);
+        out!("{mark} {}: {}", check.what, check.message);
         if !check.mend.is_empty() {
-            println!("  {}", check.mend);
+            out!("  {}", check.mend);
         }
     }
 }
@@ -77,7 +79,10 @@ fn serve(dir: &Path, logs: &Logs) -> Result<ExitCode> {
 
 fn start_logs(logs: &Logs) -> Result<()> {
     let filter = EnvFilter::try_new(&logs.filter).with_context(|| format!("--log `{}`", logs.filter))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match logs.format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

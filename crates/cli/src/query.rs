@@ -1,6 +1,7 @@
 //! `civicmesh query`: one question across the whole city, and what the answer is missing.
 
 use crate::args::{AnswerFormat, QueryCommand};
+use crate::say::out;
 use crate::say::{self, Exit};
 use crate::{completeness, render};
 use anyhow::Result;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 
 pub fn run(command: &QueryCommand) -> Result<ExitCode> {
     let (zone, answer) = say::block_on(async {
-        let mut client = Client::connect(&command.node, Purpose::Query, say::token())?;
+        let mut client = Client::connect(&command.node, Purpose::Query, say::credentials())?;
         let answer = client.query(&command.sql, command.require_complete).await.map_err(plain)?;
         let zone = client.status().await?.time_zone;
         anyhow::Ok((zone, answer))
@@ -24,8 +25,8 @@ fn print(answer: &QueryAnswer, zone: &str, format: AnswerFormat) -> Result<()> {
     let footer = completeness::footer(&answer.completeness, zone);
     match format {
         AnswerFormat::Table => {
-            println!("{}", render::rows(&answer.batches)?);
-            println!("\n{footer}");
+            say::line(render::rows(&answer.schema, &answer.batches)?);
+            out!("\n{footer}");
         }
         AnswerFormat::Json => say::json(&json!({
             "rows": render::json_rows(&answer.batches)?,

@@ -1,8 +1,10 @@
 //! What goes to stderr: errors in plain words, and the exit code that belongs to them.
 
 use anyhow::Context;
+use civicmesh_node::client::Credentials;
 use std::fmt;
 use std::future::Future;
+use std::io::Write;
 use std::path::Path;
 
 /// Exit code of a question that `--require-complete` would not let pass.
@@ -36,14 +38,38 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Exit>().map_or(1, |exit| exit.code)
 }
 
-/// The token that replaces the node folder's own: needed where `--node` is a URL.
-pub fn token() -> Option<String> {
-    std::env::var("CIVICMESH_TOKEN").ok()
+/// What is shown and believed where `--node` is a URL: the token, and the folder with the city's certificate.
+pub fn credentials() -> Credentials {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Credentials { token: variable("CIVICMESH_TOKEN"), city: variable("CIVICMESH_CITY").map(Into::into) }
+}
+
+/// Prints a line of a result, as `println!` does.
+macro_rules! out {
+    ($($text:tt)*) => { $crate::say::line(format_args!($($text)*)) };
+}
+pub(crate) use out;
+
+/// Prints a line of a result. A reader that has had enough (`| head`) ends the command without a word.
+pub fn line(text: impl fmt::Display) {
+    ended_by_reader(writeln!(std::io::stdout(), "{text}"));
+}
+
+/// Ends the command where nobody reads its results any more, or they cannot be written.
+fn ended_by_reader(written: std::io::Result<()>) {
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("civicmesh: the result cannot be written: {error}");
+            std::process::exit(1);
+        }
+    }
 }
 
 /// Prints a value as JSON.
 pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    line(serde_json::to_string_pretty(value)?);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `civicmesh status`: the city as one node sees it.
 
 use crate::args::{Format, StatusCommand};
+use crate::say::out;
 use crate::{render, say};
 use anyhow::Result;
 use civicmesh_node::client::Client;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 
 pub fn run(command: &StatusCommand) -> Result<ExitCode> {
     let status = say::block_on(async {
-        let mut client = Client::connect(&command.node, Purpose::Admin, say::token())?;
+        let mut client = Client::connect(&command.node, Purpose::Admin, say::credentials())?;
         anyhow::Ok(client.status().await?)
     })?;
     match command.format {
@@ -21,9 +22,13 @@ pub fn run(command: &StatusCommand) -> Result<ExitCode> {
 }
 
 fn print(status: &CityStatus) {
-    println!(
+    out!(
         "{} as {} sees it ({}, civicmesh {}, certificate for {} days)\n",
-        status.city, status.domain, status.time_zone, status.node_version, status.certificate_days_left
+        status.city,
+        status.domain,
+        status.time_zone,
+        status.node_version,
+        status.certificate_days_left
     );
     let mut domains = render::table(&["domain", "address", "link", "certificate", "sent", "received"]);
     for domain in &status.domains {
@@ -36,7 +41,7 @@ fn print(status: &CityStatus) {
             render::bytes(domain.received_bytes),
         ]);
     }
-    println!("{domains}\n");
+    out!("{domains}\n");
     let mut products =
         render::table(&["product", "method", "newest window", "closed through", "head age", "log entries", "notes"]);
     for product in &status.products {
@@ -53,7 +58,7 @@ fn print(status: &CityStatus) {
             notes(product),
         ]);
     }
-    println!("{products}");
+    out!("{products}");
     if !status.sources.is_empty() {
         let mut sources = render::table(&["dataset", "source", "delivered up to", "files", "rows", "notes"]);
         for source in &status.sources {
@@ -68,7 +73,7 @@ fn print(status: &CityStatus) {
                 if source.idle { "idle: holds no window open".to_owned() } else { String::new() },
             ]);
         }
-        println!("\n{sources}");
+        out!("\n{sources}");
     }
 }
 

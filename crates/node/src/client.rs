@@ -61,8 +61,14 @@ pub enum ClientError {
         error: io::Error,
     },
     /// Not a folder and not a URL.
-    #[error("`{node}` is neither a node's folder nor http://HOST:PORT")]
+    #[error("`{node}` is neither a node's folder nor http://HOST:PORT or https://HOST:PORT")]
     NoTarget {
+        /// What was given.
+        node: String,
+    },
+    /// https without the city's certificate.
+    #[error("{node}: whose certificate is to be believed? name the folder that holds the city's city.pem in CIVICMESH_CITY")]
+    NoCity {
         /// What was given.
         node: String,
     },
@@ -104,6 +110,15 @@ pub enum ClientError {
     /// Rows that cannot be read.
     #[error("the node's rows cannot be read; are both of one version?")]
     Rows,
+}
+
+/// What a client shows and believes where no node's folder tells it.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// The token; by default the one in the node's folder.
+    pub token: Option<String>,
+    /// The folder that holds the certificate of the city, `city.pem`: needed for https.
+    pub city: Option<PathBuf>,
 }
 
 /// When an ingest closes windows.
@@ -226,9 +241,9 @@ pub struct Client {
 
 impl Client {
     /// A client of `node`: a node's folder, whose `node.toml` names the address and whose `tokens/` holds the token
-    /// for `purpose`; or a URL, then with `token`. Connects when first asked.
-    pub fn connect(node: &str, purpose: Purpose, token: Option<String>) -> Result<Client, ClientError> {
-        let target = Target::of(node, purpose, token)?;
+    /// for `purpose`; or a URL, then with `credentials`. Connects when first asked.
+    pub fn connect(node: &str, purpose: Purpose, credentials: Credentials) -> Result<Client, ClientError> {
+        let target = Target::of(node, purpose, credentials)?;
         let endpoint = Endpoint::from_shared(format!("http://{}", target.address))
             .map_err(|_| ClientError::NoTarget { node: node.to_owned() })?;
         let network = Environment::real().network;
@@ -424,11 +439,18 @@ struct Target {
 }
 
 impl Target {
-    fn of(node: &str, purpose: Purpose, token: Option<String>) -> Result<Target, ClientError> {
+    fn of(node: &str, purpose: Purpose, credentials: Credentials) -> Result<Target, ClientError> {
         let wrong = || ClientError::NoTarget { node: node.to_owned() };
+        let Credentials { token, city } = credentials;
         if let Some(address) = node.strip_prefix("http://") {
             let address = address.trim_end_matches('/').to_owned();
             return Ok(Target { address, tls: None, bearer: bearer(token)? });
+        }
+        if let Some(address) = node.strip_prefix("https://") {
+            let address = address.trim_end_matches('/').to_owned();
+            let city = city.ok_or_else(|| ClientError::NoCity { node: node.to_owned() })?;
+            let tls = Some(Guest::load(&city, None, Environment::real().clock)?);
+            return Ok(Target { address, tls, bearer: bearer(token)? });
         }
         if node.contains("://") {
             return Err(wrong());
@@ -445,7 +467,7 @@ impl Target {
         let folder = NodeFolder::new(dir);
         let tls = match config.department.tls {
             false => None,
-            true => Some(Guest::load(&folder.tls(), config.node.domain.clone(), Environment::real().clock)?),
+            true => Some(Guest::load(&folder.tls(), Some(config.node.domain.clone()), Environment::real().clock)?),
         };
         let address = config.node.department_listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
         Ok(Target { address, tls, bearer: bearer(Some(token))? })

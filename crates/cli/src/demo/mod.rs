@@ -4,6 +4,7 @@ mod nodes;
 mod question;
 
 use crate::args::DemoCommand;
+use crate::say::out;
 use crate::{render, say};
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget};
@@ -74,7 +75,7 @@ pub fn run(command: DemoCommand) -> Result<ExitCode> {
 
 async fn show(command: &DemoCommand, files: &Path) -> Result<()> {
     let home = nodes::Home::new(command.dir.as_deref())?;
-    println!("New York, spring 2020: four departments, four nodes, no central brain\n");
+    out!("New York, spring 2020: four departments, four nodes, no central brain\n");
     let mut nodes =
         step("four nodes start, each with keys of its own", Nodes::start(home.path(), files, &DEPARTMENTS)).await?;
     step("each takes its own observations in and closes its days", take_in(&nodes, files)).await?;
@@ -95,7 +96,7 @@ async fn step<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T>
     let outcome = tokio::time::timeout(PATIENCE, work).await;
     bar.finish_and_clear();
     let value = outcome.with_context(|| format!("not within {} s: {what}", PATIENCE.as_secs()))??;
-    println!("  ✓ {what} ({:.1} s)", begun.elapsed().as_secs_f64());
+    out!("  ✓ {what} ({:.1} s)", begun.elapsed().as_secs_f64());
     Ok(value)
 }
 
@@ -117,32 +118,32 @@ async fn ask_everywhere(nodes: &Nodes, files: &Path) -> Result<()> {
         question::over_raw_rows(files, &DEPARTMENTS),
     )
     .await?;
-    println!("\n{}\n", question::SQL);
+    out!("\n{}\n", question::SQL);
     let mut answers = Vec::new();
     for department in &DEPARTMENTS {
         let answer = nodes.ask(department.domain, question::SQL).await?;
         answers.push((department.domain, answer));
     }
     let first = &answers[0].1;
-    println!("{}", question::beside(&first.batches, &raw)?);
-    println!(
+    say::line(question::beside(&first.batches, &raw)?);
+    out!(
         "\n= the raw rows give the same figure; where they give another, cells of fewer than 10 trips or visits are suppressed\n"
     );
     let expected = render::json_rows(&first.batches)?;
     for (domain, answer) in &answers {
         ensure!(render::json_rows(&answer.batches)? == expected, "{domain} gives another table than {}", answers[0].0);
-        println!("  ✓ {domain} gives this table in {} ms", answer.elapsed.as_millis());
+        out!("  ✓ {domain} gives this table in {} ms", answer.elapsed.as_millis());
     }
-    println!("\n{}", crate::completeness::footer(&first.completeness, TIMEZONE));
+    out!("\n{}", crate::completeness::footer(&first.completeness, TIMEZONE));
     Ok(())
 }
 
 async fn refuse(nodes: &Nodes) -> Result<()> {
-    println!("\nThree questions that traffic's node refuses:");
+    out!("\nThree questions that traffic's node refuses:");
     for (why, sql) in REFUSED {
         match nodes.ask("traffic", sql).await {
             Ok(_) => anyhow::bail!("answered, and must not be: {sql}"),
-            Err(refusal) => println!("\n  {why}\n    {sql}\n  ✗ {refusal}"),
+            Err(refusal) => out!("\n  {why}\n    {sql}\n  ✗ {refusal}"),
         }
     }
     Ok(())
@@ -150,35 +151,35 @@ async fn refuse(nodes: &Nodes) -> Result<()> {
 
 /// Kills transit, shows that the question is answered all the same, and that what it held back arrives later.
 async fn survive(nodes: &mut Nodes, files: &Path) -> Result<()> {
-    println!("\nTransit's node dies (SIGKILL), with December not yet taken in:");
+    out!("\nTransit's node dies (SIGKILL), with December not yet taken in:");
     nodes.kill("transit")?;
     step("traffic notices", nodes.unreachable("traffic", "transit")).await?;
     let answer = nodes.ask("traffic", question::SQL).await?;
-    println!("  ✓ traffic still answers, in {} ms, and says how old transit's part is:", answer.elapsed.as_millis());
+    out!("  ✓ traffic still answers, in {} ms, and says how old transit's part is:", answer.elapsed.as_millis());
     let transit: Vec<_> = answer.completeness.into_iter().filter(|part| part.owner.as_str() == "transit").collect();
-    println!("    {}", crate::completeness::footer(&transit, TIMEZONE));
+    out!("    {}", crate::completeness::footer(&transit, TIMEZONE));
     step("transit starts again", nodes.restart("transit")).await?;
     step("transit takes December in", nodes.ingest("transit", files, DECEMBER)).await?;
     step("December has arrived at every peer", nodes.converged()).await?;
     let sql = "SELECT date_trunc('month', time) AS month, avg(subway_riders) AS riders FROM transit.ridership WHERE time >= '2020-11-01' GROUP BY 1 ORDER BY 1";
     let answer = nodes.ask("weather", sql).await?;
-    println!("\n  {sql}\n");
-    println!("{}", render::rows(&answer.batches)?);
+    out!("\n  {sql}\n");
+    say::line(render::rows(&answer.schema, &answer.batches)?);
     Ok(())
 }
 
 async fn farewell(command: &DemoCommand, nodes: Nodes) -> Result<()> {
     if command.keep {
-        println!("\nThe city runs until Ctrl-C. Ask it, at any node:\n");
+        out!("\nThe city runs until Ctrl-C. Ask it, at any node:\n");
         for department in &DEPARTMENTS {
-            println!("  civicmesh query --node {} \"SHOW TABLES\"", nodes.dir(department.domain).display());
+            out!("  civicmesh query --node {} \"SHOW TABLES\"", nodes.dir(department.domain).display());
         }
-        println!("\n  civicmesh status --node {}", nodes.dir("traffic").display());
-        println!("\n(civicmesh is {})", std::env::current_exe()?.display());
+        out!("\n  civicmesh status --node {}", nodes.dir("traffic").display());
+        out!("\n(civicmesh is {})", std::env::current_exe()?.display());
         tokio::signal::ctrl_c().await?;
     } else {
-        println!("\nTo keep this city running and ask it a question of your own: civicmesh demo --keep");
-        println!("(civicmesh is {})", std::env::current_exe()?.display());
+        out!("\nTo keep this city running and ask it a question of your own: civicmesh demo --keep");
+        out!("(civicmesh is {})", std::env::current_exe()?.display());
     }
     nodes.stop().await
 }
@@ -191,5 +192,5 @@ fn in_words(error: civicmesh_node::client::ClientError) -> anyhow::Error {
 
 /// What a token names in the environment has no place in the demonstration: its nodes have tokens of their own.
 fn client(dir: &Path, purpose: civicmesh_node::office::Purpose) -> Result<civicmesh_node::client::Client> {
-    Ok(civicmesh_node::client::Client::connect(say::text(dir)?, purpose, None)?)
+    Ok(civicmesh_node::client::Client::connect(say::text(dir)?, purpose, Default::default())?)
 }

@@ -177,7 +177,7 @@ async fn a_guest_needs_no_certificate_and_believes_its_own_domains_node_only() {
     let folder = city.enroll("traffic", "a:1");
     let traffic = Side::new(&folder, &clock);
     for (domain, believed) in [("traffic", true), ("health", false)] {
-        let guest = Guest::load(&folder.tls(), name(domain), Arc::new(clock.clone())).unwrap();
+        let guest = Guest::load(&folder.tls(), Some(name(domain)), Arc::new(clock.clone())).unwrap();
         let (near, far) = tokio::io::duplex(16 * 1024);
         let (met, accepted) =
             tokio::join!(guest.connect(Box::new(near)), traffic.tls.department_acceptor().accept(far));

@@ -140,6 +140,12 @@ impl Taking {
                     .instead("--complete=2020-06-01, or --complete=2020-06-01T12:00")
             })?)),
         };
+        if let Some(Until::At(until)) = complete
+            && until > self.parts.environment.clock.now()
+        {
+            return Err(invalid(format!("{until} is not past yet: nobody can say what it will hold"))
+                .instead("--complete with a moment that is past, or without one"));
+        }
         Ok(Header { product, source, file_name, complete })
     }
 
@@ -223,10 +229,16 @@ impl Taking {
     async fn close(&self, header: &Header, summary: Summary) -> Result<proto::IngestSummary, Failure> {
         let product = &header.product;
         let held = product.late_rows_held();
-        if header.complete.is_some() {
+        let mut notes = Vec::new();
+        // a file with too many rejects is likely a wrong one: whoever sends it again says that it is not
+        if header.complete.is_some() && summary.over_limit && !summary.known {
+            notes.push(
+                "nothing was completed; `civicmesh ingest undo` takes the file back, or send it again to accept it as it is"
+                    .to_owned(),
+            );
+        } else if header.complete.is_some() {
             self.complete(header, &summary).await?;
         }
-        let mut notes = Vec::new();
         if product.contract.status == ContractStatus::Draft {
             notes.push(
                 "the contract is a draft: nothing is released; `civicmesh contract preview` shows what would be"

@@ -113,7 +113,7 @@ impl City {
     }
 
     pub(super) fn client(&self, domain: &str, purpose: Purpose) -> Client {
-        Client::connect(self.dir(domain).to_str().unwrap(), purpose, None).unwrap()
+        Client::connect(self.dir(domain).to_str().unwrap(), purpose, Default::default()).unwrap()
     }
 
     /// Adds to a node's configuration.
