@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use civicmesh_model::contract::{Contract, Finding, Method, Severity, Status};
 use civicmesh_model::names::{DomainName, ProductName};
 
+use crate::environment::Environment;
 use crate::ingest;
 
 /// The folder of contracts in a node's folder.
@@ -67,7 +68,8 @@ pub fn check(files: &[PathBuf]) -> Vec<Checked> {
 /// Drafts a contract from the columns of `file`. What only people can know stands as TODO.
 pub fn draft(file: &Path, domain: &DomainName, product: &ProductName) -> Result<String, DraftError> {
     let sample = ingest::sample(file)?;
-    Ok(civicmesh_model::contract::draft::draft(&sample, domain, product))
+    let now = Environment::real().clock.now();
+    Ok(civicmesh_model::contract::draft::draft(&sample, domain, product, now))
 }
 
 /// Reads all contracts in `folder` (`*.yaml`, `*.yml`) for the node of `domain`, sorted by file name. The findings

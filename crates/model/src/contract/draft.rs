@@ -9,9 +9,14 @@ use super::dataset::InputKind;
 use super::parse::{ODCS_VERSION, PRODUCT_COLUMNS_MAX, TODO};
 use crate::names::{DomainName, ProductName};
 use crate::number::{DECIMALS_MAX, DIGITS_MAX};
+use crate::time::{Span, UtcMicros};
 
 /// Most distinct texts of a column that is proposed as a dimension.
 pub const DIMENSION_VALUES_MAX: u64 = 500;
+/// How long peers keep releases beyond the age of what was seen.
+const RELEASES_YEARS: i64 = 20;
+/// The longest retention that is proposed.
+const RELEASES_YEARS_MAX: i64 = 9_999;
 
 /// What a look at a file's first rows shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,11 +77,12 @@ enum Part {
     Read,
 }
 
-/// Writes a contract for a file's columns. It is refused until every TODO is filled in.
-pub fn draft(sample: &Sample, domain: &DomainName, product: &ProductName) -> String {
+/// Writes a contract for a file's columns. It is refused until every TODO is filled in. How old the file's times are
+/// is counted from `now`.
+pub fn draft(sample: &Sample, domain: &DomainName, product: &ProductName, now: UtcMicros) -> String {
     let columns = drafts(sample);
     let top = top(sample, domain, product);
-    let (schema, terms) = (schema(&columns, product), terms(&columns));
+    let (schema, terms) = (schema(&columns, product), terms(&columns, sample.rows, now));
     format!("{top}{schema}{terms}{}", dataset(sample, &columns, product))
 }
 
@@ -191,12 +197,13 @@ fn time_name(columns: &[Draft<'_>]) -> &'static str {
     if shown.any(|column| column.name == "time") { "window_start" } else { "time" }
 }
 
-fn terms(columns: &[Draft<'_>]) -> String {
+fn terms(columns: &[Draft<'_>], rows: u64, now: UtcMicros) -> String {
     let time = of(columns, Part::Time).next().map(|draft| draft.column);
     let grain = if time.is_some_and(|time| time.date_only) { "1 day" } else { "1 hour" };
     let start = time.and_then(|time| time.first);
     let start = start.map_or("TODO".to_owned(), |first| first.date().to_string());
-    let measures = measures(columns);
+    let releases = releases_years(time.and_then(|time| time.last), now);
+    let measures = measures(columns, rows);
     format!(
         "\
 customProperties:
@@ -213,17 +220,31 @@ customProperties:
       # k: 10                        # with threshold: least contributors in a published cell
       # reason: ...                  # with open: why no person can be concerned
     audience: TODO                   # city, or a list of domains
-    retention: {{raw: 90 days, releases: 5 years}}
+    # raw: at home, from a row's arrival; releases: at peers, from the end of a window. Older ones are dropped at once
+    retention: {{raw: 1 year, releases: {releases} years}}
 "
     )
 }
 
-fn measures(columns: &[Draft<'_>]) -> String {
+/// Whole years for which peers are to keep releases: enough for a file of long ago, too, whose newest time this is.
+fn releases_years(newest: Option<NaiveDateTime>, now: UtcMicros) -> i64 {
+    let age = newest.map_or(0, |newest| now.0.saturating_sub(newest.and_utc().timestamp_micros()).max(0));
+    match age.div_euclid(Span::days(365).micros()) + 1 {
+        ..=RELEASES_YEARS => RELEASES_YEARS,
+        years => (years + RELEASES_YEARS).min(RELEASES_YEARS_MAX),
+    }
+}
+
+fn measures(columns: &[Draft<'_>], rows: u64) -> String {
     let mut text = String::new();
     for Draft { name, column, .. } in of(columns, Part::Measure) {
         if text.is_empty() {
-            text +=
-                "    measures:                        # write each unit; ranges are what was seen, rounded outward\n";
+            text += &format!(
+                "    measures:                        # write each unit
+      # ranges are what the first {rows} rows showed, rounded outward: widen them to all that can be true. A row with a
+      # value outside is rejected whole; with `invalid: null` beside the range the value alone is left out
+"
+            );
         }
         let (min, max) = outward(column);
         let decimals = column.decimals;
@@ -268,7 +289,8 @@ fn dataset(sample: &Sample, columns: &[Draft<'_>], product: &ProductName) -> Str
 {layout}    time: {{{place}, zone: TODO}}   # the zone in which the file's times are meant
     columns:                         # leave out what is not used
 {inputs}    # contributor: row               # with threshold, who stands behind a row: row, {{column: NAME}} or {{count: NAME}}
-    # key: [...]                     # columns that name a row, if rows can come twice or be corrected
+    # key: [...]                     # columns that name a row, if rows can come twice or be corrected; without a
+                                     # key the same row in two files counts twice
     # filter: \"...\"                  # SQL; rows for which it is not true are left out
 "
     )

@@ -3,6 +3,10 @@ use proptest::prelude::*;
 use super::{Sample, SampleColumn, draft};
 use crate::contract::parse::tests::{assert_at_peer, contract};
 use crate::contract::*;
+use crate::time::UtcMicros;
+
+/// 2024-07-01T00:00Z.
+const NOW: UtcMicros = UtcMicros(1_719_792_000_000_000);
 
 fn sample_column(header: &str, kind: InputKind) -> SampleColumn {
     SampleColumn {
@@ -55,7 +59,7 @@ fn sample() -> Sample {
 #[test]
 fn a_draft_is_complete_but_for_what_only_people_know() {
     let (domain, product) = ("bikes".parse().unwrap(), "counts".parse().unwrap());
-    let text = draft(&sample(), &domain, &product);
+    let text = draft(&sample(), &domain, &product, NOW);
     let todo: Vec<String> = Contract::parse(&text, "x.yaml").unwrap_err().into_iter().map(|f| f.key).collect();
     assert_eq!(
         todo,
@@ -114,6 +118,36 @@ fn a_draft_of_a_file_of_days_without_a_header_has_windows_of_a_day() {
 }
 
 #[test]
+fn peers_keep_the_releases_of_a_file_of_long_ago() {
+    let years = |newest: &str| {
+        let mut sample = sample();
+        sample.columns[0].last = Some(newest.parse().unwrap());
+        let retention = contract(&filled(&sample)).retention;
+        assert_eq!(retention.raw, Span::days(365));
+        assert!(retention.releases.micros() > NOW.0 - sample.columns[0].last.unwrap().and_utc().timestamp_micros());
+        retention.releases.micros() / Span::days(365).micros()
+    };
+    assert_eq!(years("2024-06-30T12:00:00"), 20);
+    assert_eq!(years("2016-02-29T12:00:00"), 20, "past the five years that a draft once said");
+    assert_eq!(years("2090-01-01T00:00:00"), 20, "a placeholder in the future");
+    assert_eq!(years("1994-01-01T00:00:00"), 51);
+    assert_eq!(contract(&filled(&sample())).retention.releases, Span::days(20 * 365), "no time seen");
+}
+
+#[test]
+fn a_draft_says_what_its_ranges_and_a_missing_key_do() {
+    let text = draft(&sample(), &"a".parse().unwrap(), &"b".parse().unwrap(), NOW);
+    let said = text.split_whitespace().filter(|word| *word != "#").collect::<Vec<_>>().join(" ");
+    for sentence in [
+        "ranges are what the first 100 rows showed",
+        "A row with a value outside is rejected whole; with `invalid: null`",
+        "without a key the same row in two files counts twice",
+    ] {
+        assert!(said.contains(sentence), "{text}");
+    }
+}
+
+#[test]
 fn a_numbered_name_is_unlike_all_earlier_ones_too() {
     let time = sample().columns[0].clone();
     let named = ["c", "4", "C"].map(|header| sample_column(header, InputKind::Text));
@@ -126,7 +160,7 @@ fn a_numbered_name_is_unlike_all_earlier_ones_too() {
 
 /// A contract drafted with the first column as its time, filled in by someone who knows nothing of it.
 fn filled(sample: &Sample) -> String {
-    let text = draft(sample, &"a".parse().unwrap(), &"b".parse().unwrap());
+    let text = draft(sample, &"a".parse().unwrap(), &"b".parse().unwrap(), NOW);
     let text = text.replace("method: TODO", "method: open\n      reason: none").replace("zone: TODO", "zone: UTC");
     text.replace("audience: TODO", "audience: city").replace("TODO", "x")
 }

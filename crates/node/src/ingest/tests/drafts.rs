@@ -10,7 +10,7 @@ use crate::ingest::sample;
 
 /// Drafts a contract from `file`, fills in what only people know, and takes the file in through it.
 fn there_and_back(file: &Path) -> Taken {
-    let text = draft(&sample(file).unwrap(), &"city".parse().unwrap(), &"first".parse().unwrap());
+    let text = draft(&sample(file).unwrap(), &"city".parse().unwrap(), &"first".parse().unwrap(), NOW);
     let filled = text
         .replace("{purpose: TODO}", "{purpose: Test}")
         .replace("method: TODO", "method: open")
