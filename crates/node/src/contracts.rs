@@ -204,6 +204,9 @@ fn learned(contract: &Contract) -> Vec<String> {
             ));
         }
     }
+    if contract.dataset.as_ref().is_some_and(|dataset| dataset.key.is_empty()) {
+        sentences.push("The dataset has no key: the same row in two different files counts twice.".to_owned());
+    }
     if contract.status == Status::Draft {
         sentences.push("The contract is a draft: it takes observations in and releases nothing.".to_owned());
     }
@@ -231,5 +234,22 @@ mod tests {
         assert!(findings.iter().any(|finding| finding.severity == Severity::Error));
         let checked = check(&[dir.path().join("absent.yaml")]);
         assert!(!checked[0].ok() && checked[0].learned.is_empty());
+    }
+
+    #[test]
+    fn a_dataset_without_a_key_is_told_that_a_row_may_count_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/first/air/readings.yaml");
+        let keyed = fs::read_to_string(first).unwrap();
+        let keyless: String =
+            keyed.lines().filter(|line| !line.starts_with("    key:")).map(|line| format!("{line}\n")).collect();
+        let twice = |text: &str| {
+            let file = dir.path().join("readings.yaml");
+            fs::write(&file, text).unwrap();
+            let checked = check(&[file]).remove(0);
+            assert!(checked.ok(), "{:?}", checked.findings);
+            checked.learned.iter().any(|sentence| sentence.contains("in two different files counts twice"))
+        };
+        assert!(!twice(&keyed) && twice(&keyless));
     }
 }
