@@ -1,9 +1,9 @@
 //! kill -9 at any moment of ingest, close and pull, many times over: nothing acknowledged is lost, nothing is doubled.
 //! And the same when the power goes: of every file only what was synced is left.
 
-use crate::city::{City, Node, civicmesh, eventually, text};
+use crate::city::{City, Node, text};
+use crate::sample::told;
 use crate::{power, sample};
-use serde_json::Value;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -23,38 +23,12 @@ fn city_of_two(folder: &Path) -> (City, Node, Node) {
 
 fn start_ingest(node: &Node, file: &Path) -> Child {
     Command::new(crate::city::binary())
-        .args([
-            "ingest",
-            "--node",
-            text(&node.dir),
-            "--dataset",
-            "event_rows",
-            "--complete=2024-01-04",
-            text(file),
-        ])
+        .args(["ingest", "--node", text(&node.dir), "--dataset", "event_rows", "--complete=2024-01-04", text(file)])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("the ingest starts")
-}
-
-/// The one row of `sample::TOTAL` at this node, once it has one.
-fn total(node: &Node) -> Option<(u64, u64)> {
-    let output = civicmesh(&[
-        "query",
-        "--node",
-        text(&node.dir),
-        "--format",
-        "json",
-        sample::TOTAL,
-    ]);
-    let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
-    let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
-    Some((
-        number(&answer["rows"][0]["events"])?,
-        number(&answer["rows"][0]["weight"])?,
-    ))
 }
 
 /// Moments spread over an ingest's length, drawn once and for all.
@@ -84,26 +58,18 @@ fn a_node_killed_many_times_loses_nothing_and_doubles_nothing() {
             peer.start();
         }
         owner.kill();
-        ingest
-            .wait()
-            .expect("the client ends when its node is gone");
+        ingest.wait().expect("the client ends when its node is gone");
         owner.start();
     }
     let output = owner.ingest("event_rows", &[&file], &["--complete=2024-01-04"]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let whole = (ROWS, sample::total(ROWS));
-    assert_eq!(total(&owner), Some(whole));
-    eventually("the reader holds every release", || {
-        (total(&peer) == Some(whole)).then_some(())
-    });
+    assert_eq!(told(&owner), Some(whole));
+    sample::arrives(&peer, whole);
     // The same file once more counts once.
     let output = owner.ingest("event_rows", &[&file], &[]);
     assert!(output.status.success());
-    assert_eq!(total(&owner), Some(whole));
+    assert_eq!(told(&owner), Some(whole));
 }
 
 #[test]
@@ -112,58 +78,37 @@ fn a_power_cut_takes_nothing_that_was_acknowledged() {
     let (_city, mut owner, mut peer) = city_of_two(folder.path());
     let library = power::library(folder.path());
     let record = folder.path().join("synced");
-    let environment = [
-        ("LD_PRELOAD", text(&library)),
-        ("UNSYNCED_RECORD", text(&record)),
-    ];
+    let environment = [("LD_PRELOAD", text(&library)), ("UNSYNCED_RECORD", text(&record))];
     // What was acknowledged before the first cut …
     let first = sample::rows(folder.path(), "first.csv", 0, 10_000);
     let second = sample::rows(folder.path(), "second.csv", 10_000, ROWS);
     owner.start_with(&environment);
     let output = owner.ingest("event_rows", &[&first], &["--complete=2024-01-01T02:00:00"]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let before = total(&owner).expect("two hours are released");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let before = told(&owner).expect("two hours are released");
     let mut lost = 0;
     for moment in moments().take(3) {
         let mut ingest = start_ingest(&owner, &second);
         std::thread::sleep(moment);
         owner.kill();
-        ingest
-            .wait()
-            .expect("the client ends when its node is gone");
+        ingest.wait().expect("the client ends when its node is gone");
         for database in ["vault", "ledger"] {
             lost += power::cut(&owner.dir.join(database), &record);
         }
         owner.start_with(&environment);
         // … is there after each.
-        let after = total(&owner).expect("still released");
-        assert!(
-            after >= before,
-            "{after:?} after the cut, {before:?} before"
-        );
+        let after = told(&owner).expect("still released");
+        assert!(after >= before, "{after:?} after the cut, {before:?} before");
     }
-    assert!(
-        lost > 0,
-        "the cuts took nothing: the record of syncs does not work"
-    );
+    assert!(lost > 0, "the cuts took nothing: the record of syncs does not work");
     for file in [&first, &second] {
         let output = owner.ingest("event_rows", &[file], &["--complete=2024-01-04"]);
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let whole = (ROWS, sample::total(ROWS));
-    assert_eq!(total(&owner), Some(whole));
+    assert_eq!(told(&owner), Some(whole));
     peer.start();
-    eventually("the reader holds every release", || {
-        (total(&peer) == Some(whole)).then_some(())
-    });
+    sample::arrives(&peer, whole);
 }
 
 #[test]
@@ -174,15 +119,9 @@ fn a_stop_ends_cleanly_and_in_time() {
     let file = sample::rows(folder.path(), "rows.csv", 0, ROWS);
     let mut ingest = start_ingest(&owner, &file);
     assert_eq!(owner.stop(), Some(0), "{}", owner.log());
-    ingest
-        .wait()
-        .expect("the client ends when its node is gone");
+    ingest.wait().expect("the client ends when its node is gone");
     owner.start();
     let output = owner.ingest("event_rows", &[&file], &["--complete=2024-01-04"]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert_eq!(total(&owner), Some((ROWS, sample::total(ROWS))));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(told(&owner), Some((ROWS, sample::total(ROWS))));
 }

@@ -15,20 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ledger", &["model", "disclosure", "store"]),
     ("exchange", &["model", "ledger", "proto"]),
     ("query", &["model", "ledger"]),
-    (
-        "node",
-        &[
-            "model",
-            "proto",
-            "observation",
-            "store",
-            "disclosure",
-            "vault",
-            "ledger",
-            "exchange",
-            "query",
-        ],
-    ),
+    ("node", &["model", "proto", "observation", "store", "disclosure", "vault", "ledger", "exchange", "query"]),
     ("cli", &["node"]),
 ];
 
@@ -41,35 +28,16 @@ const KEPT: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that take time and randomness as arguments and know no runtime.
-const SYNC: &[&str] = &[
-    "model",
-    "observation",
-    "disclosure",
-    "store",
-    "vault",
-    "ledger",
-];
+const SYNC: &[&str] = &["model", "observation", "disclosure", "store", "vault", "ledger"];
 
 fn named_dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--no-deps",
-            "--offline",
-            "--locked",
-        ])
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline", "--locked"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo metadata runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).expect("metadata is JSON");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("metadata is JSON");
     let mut named = BTreeMap::new();
     for package in metadata["packages"].as_array().expect("packages") {
         let name = package["name"].as_str().expect("name").to_owned();
@@ -89,9 +57,7 @@ fn named_dependencies() -> BTreeMap<String, BTreeSet<String>> {
 fn no_arrow_goes_where_the_layers_forbid_it() {
     let named = named_dependencies();
     for (name, dependencies) in &named {
-        let Some(short) = name.strip_prefix("civicmesh-") else {
-            panic!("{name} is not one of ours")
-        };
+        let Some(short) = name.strip_prefix("civicmesh-") else { panic!("{name} is not one of ours") };
         if short == "tests" {
             continue;
         }
@@ -100,21 +66,11 @@ fn no_arrow_goes_where_the_layers_forbid_it() {
             .find(|(from, _)| *from == short)
             .unwrap_or_else(|| panic!("{name} has no place in the layers"))
             .1;
-        for dependency in dependencies
-            .iter()
-            .filter_map(|d| d.strip_prefix("civicmesh-"))
-        {
-            assert!(
-                allowed.contains(&dependency),
-                "{short} -> {dependency} is a forbidden arrow"
-            );
+        for dependency in dependencies.iter().filter_map(|d| d.strip_prefix("civicmesh-")) {
+            assert!(allowed.contains(&dependency), "{short} -> {dependency} is a forbidden arrow");
         }
     }
-    assert_eq!(
-        named.len(),
-        ARROWS.len() + 1,
-        "a crate has gone or come: mend ARROWS and ARCHITECTURE.md"
-    );
+    assert_eq!(named.len(), ARROWS.len() + 1, "a crate has gone or come: mend ARROWS and ARCHITECTURE.md");
 }
 
 #[test]
@@ -124,10 +80,7 @@ fn heavy_and_trusted_dependencies_stay_in_their_crates() {
         for (name, dependencies) in &named {
             let short = name.trim_start_matches("civicmesh-");
             if dependencies.contains(*dependency) {
-                assert!(
-                    allowed.contains(&short),
-                    "{short} must not name {dependency}"
-                );
+                assert!(allowed.contains(&short), "{short} must not name {dependency}");
             }
         }
     }
@@ -139,10 +92,7 @@ fn the_lower_crates_know_no_runtime() {
     for short in SYNC {
         for banned in ["tokio", "rand", "getrandom", "async-trait", "futures"] {
             let dependencies = &named[&format!("civicmesh-{short}")];
-            assert!(
-                !dependencies.contains(banned),
-                "{short} must not name {banned}"
-            );
+            assert!(!dependencies.contains(banned), "{short} must not name {banned}");
         }
     }
 }
@@ -159,14 +109,8 @@ fn no_file_is_longer_than_800_lines() {
                 if path.file_name().is_some_and(|name| name != "generated") {
                     folders.push(path);
                 }
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == "rs" || extension == "proto")
-            {
-                let lines = std::fs::read_to_string(&path)
-                    .expect("text")
-                    .lines()
-                    .count();
+            } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "proto") {
+                let lines = std::fs::read_to_string(&path).expect("text").lines().count();
                 assert!(lines <= 800, "{} has {lines} lines", path.display());
             }
         }

@@ -1,5 +1,8 @@
 //! The integration tests, one binary: real processes, real TLS on loopback, real third-party clients.
 
+// The tests are the world that the nodes run in: they take ports, connect and wait as an operator's machine does.
+#![allow(clippy::disallowed_methods)]
+
 mod city;
 mod first;
 mod kill;

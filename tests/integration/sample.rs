@@ -1,14 +1,33 @@
 //! A small dataset of our own making, with a weight that no two rows share in a sum that must come out exactly.
 
+use crate::city::{Node, civicmesh, eventually, text};
+use serde_json::Value;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// One product `counts.events`: open, hourly, in UTC, keyed by row, so that nothing is lost or doubled unseen.
 pub fn contract(folder: &Path) -> PathBuf {
+    contract_with(folder, &[])
+}
+
+/// The same with some of its words replaced, each of which must stand there.
+pub fn contract_with(folder: &Path, changes: &[(&str, &str)]) -> PathBuf {
+    let mut contract = CONTRACT.to_owned();
+    for (from, to) in changes {
+        assert!(contract.contains(from), "no `{from}` in {contract}");
+        contract = contract.replace(from, to);
+    }
     let file = folder.join("events.yaml");
-    std::fs::write(&file, CONTRACT).expect("written");
+    std::fs::write(&file, contract).expect("written");
     file
 }
+
+/// Makes the product one about people: every row another contributor, ten of them to a cell.
+pub const THRESHOLD: &[(&str, &str)] = &[
+    ("method: open, reason: counters of things and of no person", "method: threshold, k: 10"),
+    (", publish: [count, sum, sum_squares, min, max]", ""),
+    ("key: [id]", "key: [id]\n    contributor: row"),
+];
 
 const CONTRACT: &str = r#"apiVersion: v3.1.0
 kind: DataContract
@@ -46,12 +65,7 @@ pub fn rows(folder: &Path, name: &str, from: u64, until: u64) -> PathBuf {
         let (day, second) = (n / 86_400 + 1, n % 86_400);
         let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
         let zone = ["north", "east", "south", "west"][usize::try_from(n % 4).expect("small")];
-        writeln!(
-            text,
-            "r{n},2024-01-{day:02}T{hour:02}:{minute:02}:{second:02}Z,{zone},{}",
-            n + 1
-        )
-        .expect("text");
+        writeln!(text, "r{n},2024-01-{day:02}T{hour:02}:{minute:02}:{second:02}Z,{zone},{}", n + 1).expect("text");
     }
     let file = folder.join(name);
     std::fs::write(&file, text).expect("written");
@@ -65,3 +79,17 @@ pub fn total(count: u64) -> u64 {
 
 /// Counts and adds up every row of the product.
 pub const TOTAL: &str = "SELECT count(*) AS events, sum(weight) AS weight FROM counts.events";
+
+/// What a node answers to [`TOTAL`], once it has an answer.
+pub fn told(node: &Node) -> Option<(u64, u64)> {
+    let output = civicmesh(&["query", "--node", text(&node.dir), "--format", "json", TOTAL]);
+    let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    Some((number(&answer["rows"][0]["events"])?, number(&answer["rows"][0]["weight"])?))
+}
+
+/// Waits until a node answers [`TOTAL`] so.
+pub fn arrives(node: &Node, whole: (u64, u64)) {
+    let what = format!("{} counts {whole:?}", node.domain);
+    eventually(&what, || (told(node) == Some(whole)).then_some(()));
+}

@@ -7,11 +7,7 @@ use std::process::Command;
 /// A program of the tests' Python environment, which `scripts/venv` makes.
 pub fn python_tool(name: &str) -> PathBuf {
     let tool = root().join(".venv/bin").join(name);
-    assert!(
-        tool.exists(),
-        "{} is missing: call `make test`",
-        tool.display()
-    );
+    assert!(tool.exists(), "{} is missing: call `make test`", tool.display());
     tool
 }
 
@@ -24,11 +20,7 @@ fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path
-                .extension()
-                .and_then(|e| e.to_str())
-                .is_some_and(|ending| endings.contains(&ending))
-            {
+            } else if path.extension().and_then(|e| e.to_str()).is_some_and(|ending| endings.contains(&ending)) {
                 found.push(path);
             }
         }
@@ -40,34 +32,22 @@ fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
 fn contracts() -> Vec<PathBuf> {
     let found: Vec<_> = files(&root().join("deploy"), &["yaml"])
         .into_iter()
-        .filter(|file| {
-            std::fs::read_to_string(file)
-                .expect("text")
-                .contains("kind: DataContract")
-        })
+        .filter(|file| std::fs::read_to_string(file).expect("text").contains("kind: DataContract"))
         .collect();
-    assert!(
-        found.len() >= 5,
-        "the contracts of the demonstration are there"
-    );
+    assert!(found.len() >= 5, "the contracts of the demonstration are there");
     found
 }
 
 #[test]
 fn every_contract_in_deploy_passes_our_check_and_the_standards_own() {
     let contracts = contracts();
-    let names: Vec<&str> = contracts
-        .iter()
-        .map(|file| file.to_str().expect("UTF-8"))
-        .collect();
+    let names: Vec<&str> = contracts.iter().map(|file| file.to_str().expect("UTF-8")).collect();
     let mut arguments = vec!["contract", "check"];
     arguments.extend(&names);
     must(&arguments);
     for file in names {
-        let output = Command::new(python_tool("datacontract"))
-            .args(["lint", file])
-            .output()
-            .expect("datacontract runs");
+        let output =
+            Command::new(python_tool("datacontract")).args(["lint", file]).output().expect("datacontract runs");
         assert!(
             output.status.success(),
             "{file}\n{}{}",
@@ -81,27 +61,14 @@ fn every_contract_in_deploy_passes_our_check_and_the_standards_own() {
 fn a_drafted_contract_passes_the_standards_lint_and_is_refused_by_ours_until_filled() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let sample = folder.path().join("bikes.csv");
-    std::fs::write(
-        &sample,
-        "at,district,bikes\n2024-05-01T00:00:00,north,4\n2024-05-01T01:00:00,south,7\n",
-    )
-    .expect("written");
-    let draft = must(&[
-        "contract",
-        "draft",
-        sample.to_str().expect("UTF-8"),
-        "--domain",
-        "bikes",
-        "--product",
-        "counts",
-    ]);
+    std::fs::write(&sample, "at,district,bikes\n2024-05-01T00:00:00,north,4\n2024-05-01T01:00:00,south,7\n")
+        .expect("written");
+    let draft =
+        must(&["contract", "draft", sample.to_str().expect("UTF-8"), "--domain", "bikes", "--product", "counts"]);
     let file = folder.path().join("counts.yaml");
     std::fs::write(&file, &draft).expect("written");
     let file = file.to_str().expect("UTF-8");
-    let lint = Command::new(python_tool("datacontract"))
-        .args(["lint", file])
-        .output()
-        .expect("datacontract runs");
+    let lint = Command::new(python_tool("datacontract")).args(["lint", file]).output().expect("datacontract runs");
     assert!(
         lint.status.success(),
         "{}{}",
@@ -111,19 +78,12 @@ fn a_drafted_contract_passes_the_standards_lint_and_is_refused_by_ours_until_fil
     let checked = civicmesh(&["contract", "check", file]);
     assert_eq!(checked.status.code(), Some(1));
     let said = String::from_utf8_lossy(&checked.stderr);
-    assert!(
-        said.contains("TODO") && said.contains("counts.yaml:"),
-        "{said}"
-    );
+    assert!(said.contains("TODO") && said.contains("counts.yaml:"), "{said}");
 }
 
 #[test]
 fn the_protocols_are_lint_clean() {
-    let lint = Command::new(python_tool("buf"))
-        .args(["lint", "proto"])
-        .current_dir(root())
-        .output()
-        .expect("buf runs");
+    let lint = Command::new(python_tool("buf")).args(["lint", "proto"]).current_dir(root()).output().expect("buf runs");
     assert!(
         lint.status.success(),
         "{}{}",
@@ -141,17 +101,13 @@ fn the_sample_of_node_toml_is_parsed() {
 
 #[test]
 fn the_units_and_the_compose_file_name_commands_that_exist() {
-    let compose =
-        std::fs::read_to_string(root().join("deploy/docker/compose.yaml")).expect("compose.yaml");
+    let compose = std::fs::read_to_string(root().join("deploy/docker/compose.yaml")).expect("compose.yaml");
     let parsed: serde_json::Value = serde_saphyr::from_str(&compose).expect("YAML");
     let services = parsed["services"].as_object().expect("services");
     assert_eq!(services.len(), 3, "a three-node city");
     for file in files(&root().join("deploy/systemd"), &["service"]) {
         let text = std::fs::read_to_string(&file).expect("a unit");
-        for line in text
-            .lines()
-            .filter(|line| line.contains("/usr/local/bin/civicmesh"))
-        {
+        for line in text.lines().filter(|line| line.contains("/usr/local/bin/civicmesh")) {
             let words: Vec<&str> = line
                 .split("/usr/local/bin/civicmesh")
                 .nth(1)

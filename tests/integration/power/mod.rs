@@ -35,10 +35,7 @@ pub fn cut(folder: &Path, record: &Path) -> u64 {
             let kept = synced.get(&path).copied().unwrap_or(0).min(length);
             if kept < length {
                 lost += length - kept;
-                let file = std::fs::File::options()
-                    .write(true)
-                    .open(&path)
-                    .expect("a writable file");
+                let file = std::fs::File::options().write(true).open(&path).expect("a writable file");
                 file.set_len(kept).expect("cut");
             }
         }
@@ -49,18 +46,12 @@ pub fn cut(folder: &Path, record: &Path) -> u64 {
 fn synced_lengths(record: &str) -> BTreeMap<PathBuf, u64> {
     let mut synced = BTreeMap::new();
     for line in record.lines() {
-        if let Some((size, path)) = line
-            .strip_prefix("S ")
-            .and_then(|rest| rest.split_once(' '))
-        {
+        if let Some((size, path)) = line.strip_prefix("S ").and_then(|rest| rest.split_once(' ')) {
             synced.insert(PathBuf::from(path), size.parse().expect("a size"));
-        } else if let Some((from, to)) = line
-            .strip_prefix("R ")
-            .and_then(|rest| rest.split_once('\t'))
+        } else if let Some((from, to)) = line.strip_prefix("R ").and_then(|rest| rest.split_once('\t'))
+            && let Some(size) = synced.remove(Path::new(from))
         {
-            if let Some(size) = synced.remove(Path::new(from)) {
-                synced.insert(PathBuf::from(to), size);
-            }
+            synced.insert(PathBuf::from(to), size);
         }
     }
     synced
@@ -69,8 +60,5 @@ fn synced_lengths(record: &str) -> BTreeMap<PathBuf, u64> {
 #[test]
 fn a_record_follows_renames_and_later_syncs() {
     let lengths = synced_lengths("S 10 /a\nS 20 /a\nS 5 /t\nR /t\t/b\n");
-    assert_eq!(
-        lengths,
-        BTreeMap::from([(PathBuf::from("/a"), 20), (PathBuf::from("/b"), 5)])
-    );
+    assert_eq!(lengths, BTreeMap::from([(PathBuf::from("/a"), 20), (PathBuf::from("/b"), 5)]));
 }
