@@ -6,6 +6,7 @@
 mod city;
 mod first;
 mod kill;
+mod late;
 mod layers;
 mod power;
 mod sample;

@@ -73,7 +73,10 @@ impl ProductCompleteness {
                 share(self.suppressed_share)
             )
         });
+        // no window is expected of a contract without an end until one is closed: that none is, is the gap
+        let unreleased = self.closed_through.is_none() && self.windows_open == 0;
         [
+            unreleased.then(|| format!("{}: nothing of it is released yet", self.product)),
             windows(self.windows_open, "not yet closed or not yet here"),
             windows(self.windows_expired, "past their retention"),
             windows(self.windows_missing, "without any observation"),
