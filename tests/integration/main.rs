@@ -11,3 +11,4 @@ mod layers;
 mod power;
 mod sample;
 mod samples;
+mod trust;
