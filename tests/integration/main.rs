@@ -12,3 +12,4 @@ mod power;
 mod sample;
 mod samples;
 mod trust;
+mod windows;
