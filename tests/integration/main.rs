@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod city;
+mod demo;
 mod first;
 mod kill;
 mod late;
