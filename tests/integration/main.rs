@@ -10,6 +10,7 @@ mod grpc;
 mod kill;
 mod late;
 mod layers;
+mod logs;
 mod openmetrics;
 mod power;
 mod sample;

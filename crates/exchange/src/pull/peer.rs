@@ -197,6 +197,9 @@ impl Peer {
             self.take_page(id, cursor, page, &key).await?;
             cursor = end;
         }
+        if start < cursor.size {
+            tracing::info!(%product, entries = cursor.size, "pulled");
+        }
         match start < cursor.size && cursor.size < newest_size {
             true => Ok(Event::FetchedSome),
             false => Ok(Event::Fetched),
