@@ -17,7 +17,7 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{Expr, Operator, Volatility};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::prelude::SessionConfig;
@@ -63,7 +63,7 @@ impl Planner {
         let wrong = |message: String| IngestError::Expression { place: place.to_owned(), message };
         let columns = DFSchema::try_from(schema.clone()).map_err(|error| wrong(said(&error)))?;
         let logical = self.state.create_logical_expr(sql, &columns).map_err(|error| wrong(said(&error)))?;
-        check(&logical).map_err(wrong)?;
+        check(&logical, &columns).map_err(wrong)?;
         let planned = self.state.create_physical_expr(logical, &columns).and_then(checked);
         let physical = planned.map_err(|error| wrong(said(&error)))?;
         let gives = physical.data_type(schema).map_err(|error| wrong(said(&error)))?;
@@ -110,11 +110,11 @@ fn said(error: &DataFusionError) -> String {
     error.strip_backtrace().lines().next().unwrap_or_default().to_owned()
 }
 
-/// Refuses all that is not a pure function of the row.
-fn check(expression: &Expr) -> Result<(), String> {
+/// Refuses all that is not a pure function of the row, and what loses a part of its result in silence.
+fn check(expression: &Expr, columns: &DFSchema) -> Result<(), String> {
     let mut fault = None;
     let walked = expression.apply(|node| {
-        fault = refusal(node);
+        fault = refusal(node).or_else(|| lost_remainder(node, columns));
         Ok(if fault.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     match (walked, fault) {
@@ -159,6 +159,22 @@ fn refusal(node: &Expr) -> Option<String> {
         }
         other => Some(format!("`{}` is not allowed in a contract", other.variant_name())),
     }
+}
+
+/// Refuses `/` between whole numbers, which SQL takes for a division that drops the remainder: 3 / 4 would be 0.
+fn lost_remainder(node: &Expr, columns: &DFSchema) -> Option<String> {
+    let Expr::BinaryExpr(binary) = node else { return None };
+    let is_whole = |side: &Expr| side.get_type(columns).is_ok_and(|kind| kind.is_integer());
+    if binary.op != Operator::Divide || !is_whole(&binary.left) || !is_whole(&binary.right) {
+        return None;
+    }
+    let (left, mut right) = (binary.left.human_display().to_string(), binary.right.human_display().to_string());
+    if matches!(*binary.right, Expr::BinaryExpr(_)) {
+        right = format!("({right})");
+    }
+    Some(format!(
+        "`{left} / {right}` divides whole numbers and would drop the remainder; write CAST({left} AS DOUBLE) / {right}"
+    ))
 }
 
 /// Makes whole-number arithmetic fail where it would wrap around.

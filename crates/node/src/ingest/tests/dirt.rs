@@ -169,13 +169,13 @@ fn files_of_other_kinds_say_what_they_are() {
 
 #[test]
 fn a_division_by_zero_costs_its_row_and_an_overflow_too() {
-    let contract = READINGS.replace("twice: level * 2", "twice: {sql: CAST(100 AS BIGINT) / count, type: number}");
+    let contract = READINGS.replace("twice: level * 2", "twice: {sql: CAST(100 AS BIGINT) % count, type: number}");
     let file = |counts: &[&str]| {
         let row = |count: &&str| format!("S1,2020-05-01T10:00:00,1,{count},true,\n");
         format!("{HEADER}{}", counts.iter().map(row).collect::<String>())
     };
-    let taken = Bench::new(&contract).take("a.csv", file(&["4", "0", "5", "0"])).unwrap();
-    assert_eq!(taken.measure("twice"), [Some(250), Some(200)]);
+    let taken = Bench::new(&contract).take("a.csv", file(&["3", "0", "8", "0"])).unwrap();
+    assert_eq!(taken.measure("twice"), [Some(10), Some(40)]);
     let lines: Vec<_> = taken.rejects.iter().map(|reject| (reject.line, reject.reason.as_str())).collect();
     assert_eq!(lines, [(3, "the expression fails on this row"), (5, "the expression fails on this row")]);
 
@@ -186,6 +186,31 @@ fn a_division_by_zero_costs_its_row_and_an_overflow_too() {
     let contract = READINGS.replace("twice: level * 2", "twice: level / count");
     let taken = Bench::new(&contract).take("a.csv", file(&["0", "2"])).unwrap();
     assert_eq!(taken.told(), [(2, "twice".to_owned(), "inf".to_owned(), "NotNumber".to_owned())]);
+}
+
+#[test]
+fn a_division_that_would_drop_its_remainder_is_refused() {
+    let contract =
+        |sql: &str| READINGS.replace("twice: level * 2", &format!("twice: {{sql: \"{sql}\", type: number}}"));
+    let message = |contract: &str| {
+        let error = Bench::try_new(contract).err().unwrap();
+        assert_eq!(error.fault(), Fault::Contract);
+        error.to_string()
+    };
+    let told = message(&contract("count / (count + 1)"));
+    assert!(told.ends_with("write CAST(count AS DOUBLE) / (count + 1)"), "{told}");
+    for sql in
+        ["7 / 2", "level + count / 2", "CAST(count / 2 AS BIGINT)", "CAST(level AS BIGINT) / extract(hour from at)"]
+    {
+        assert!(message(&contract(sql)).contains("drop the remainder"), "{sql}");
+    }
+    assert!(message(&READINGS.replace("filter: ok", "filter: count / 2 > 0")).contains("drop the remainder"));
+    for sql in ["CAST(count AS DOUBLE) / 2", "count / 2.0", "level / count", "count % 2"] {
+        Bench::new(&contract(sql));
+    }
+    let taken = Bench::new(&contract("CAST(count AS DOUBLE) / 4"));
+    let taken = taken.take("a.csv", format!("{HEADER}S1,2020-05-01T10:00:00,1,3,true,\n")).unwrap();
+    assert_eq!(taken.measure("twice"), [Some(8)], "0.75 with one decimal");
 }
 
 #[test]
