@@ -41,7 +41,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Status(command) => status::run(&command),
         Command::Demo(command) => demo::run(command),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "civicmesh", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "civicmesh", &mut script);
+            say::line(String::from_utf8_lossy(&script));
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -7,7 +7,6 @@ use crate::{completeness, render};
 use anyhow::Result;
 use civicmesh_node::client::{Client, ClientError, QueryAnswer};
 use civicmesh_node::office::Purpose;
-use serde_json::json;
 use std::process::ExitCode;
 
 pub fn run(command: &QueryCommand) -> Result<ExitCode> {
@@ -28,10 +27,11 @@ fn print(answer: &QueryAnswer, zone: &str, format: AnswerFormat) -> Result<()> {
             say::line(render::rows(&answer.schema, &answer.batches)?);
             out!("\n{footer}");
         }
-        AnswerFormat::Json => say::json(&json!({
-            "rows": render::json_rows(&answer.batches)?,
-            "completeness": completeness::json(&answer.completeness),
-        }))?,
+        AnswerFormat::Json => {
+            let rows = render::json_rows(&answer.batches)?;
+            let completeness = serde_json::to_string_pretty(&completeness::json(&answer.completeness))?;
+            out!("{{\"rows\": {rows},\n\"completeness\": {completeness}}}");
+        }
         AnswerFormat::Csv => {
             render::csv(&answer.batches, std::io::stdout().lock())?;
             eprintln!("{footer}");

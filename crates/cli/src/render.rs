@@ -79,19 +79,17 @@ pub fn float(value: Option<f64>) -> String {
     }
 }
 
-/// The rows as a JSON array of objects, numbers to the last digit.
-pub fn json_rows(batches: &[RecordBatch]) -> Result<serde_json::Value> {
+/// The rows as the text of a JSON array of objects, a row a line, numbers to the last digit: a JSON value would hold
+/// decimals as floats.
+pub fn json_rows(batches: &[RecordBatch]) -> Result<String> {
     let mut bytes = Vec::new();
     let mut writer = arrow::json::writer::WriterBuilder::new()
         .with_explicit_nulls(true)
-        .build::<_, arrow::json::writer::JsonArray>(&mut bytes);
+        .build::<_, arrow::json::writer::LineDelimited>(&mut bytes);
     writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
     writer.finish()?;
-    drop(writer);
-    if bytes.is_empty() {
-        return Ok(serde_json::Value::Array(Vec::new()));
-    }
-    serde_json::from_slice(&bytes).context("the answer's rows are not JSON")
+    let text = String::from_utf8(bytes).context("the answer's rows are not text")?;
+    Ok(format!("[{}]", text.lines().collect::<Vec<_>>().join(",\n")))
 }
 
 /// The rows as CSV with a header.
@@ -154,7 +152,7 @@ pub fn stretch(micros: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{ArrayRef, Decimal128Array, Float64Array, StringArray, TimestampMicrosecondArray};
 
     fn batch() -> RecordBatch {
         let midnight = TimestampMicrosecondArray::from(vec![1_582_520_400_000_000]).with_timezone("America/New_York");
@@ -171,9 +169,15 @@ mod tests {
         let text = rows(&batch().schema(), &[batch()]).expect("a table").to_string();
         assert!(text.contains("2020-02-24") && !text.contains("00:00:00"), "{text}");
         assert!(text.contains("11.5123") && text.contains('–'), "{text}");
-        let json = json_rows(&batch().schema(), &[batch()]).expect("JSON");
-        assert_eq!(json[0]["mph"], 11.512_345_6);
+        let wide = Decimal128Array::from(vec![639_890_807_934_792_804_384]).with_precision_and_scale(38, 2);
+        let wide = Arc::new(wide.expect("it fits")) as ArrayRef;
+        let json = json_rows(&[RecordBatch::try_from_iter([("sum", wide)]).expect("a batch")]).expect("JSON");
+        assert_eq!(json, r#"[{"sum":6398908079347928043.84}]"#);
+        let json = json_rows(&[batch(), batch()]).expect("JSON");
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(json[1]["mph"], 11.512_345_6);
         assert!(json[0]["borough"].is_null());
+        assert_eq!(json_rows(&[]).expect("JSON"), "[]");
     }
 
     #[test]
