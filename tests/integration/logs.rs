@@ -120,7 +120,7 @@ fn no_value_of_an_observation_is_in_a_log() {
     let mut owner = city.enroll("counts", &[&contract]);
     let mut peer = city.enroll("reader", &[]);
     for node in [&mut owner, &mut peer] {
-        node.start_with(&[("CIVICMESH_LOG", "debug")]);
+        node.start_with(&[("CIVICMESH_LOG", "trace")]);
     }
     let file = city.folder.path().join("planted.csv");
     std::fs::write(&file, planted()).expect("written");
