@@ -15,6 +15,7 @@ mod limits;
 mod product;
 mod reading;
 mod rewrite;
+mod roomy;
 mod scans;
 mod shelf;
 mod state;

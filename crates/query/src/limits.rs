@@ -15,7 +15,8 @@ pub struct Limits {
     pub queries_max: usize,
     /// Windows of one product that one question may touch.
     pub windows_max: usize,
-    /// Partitions that one question is computed in, in parallel.
+    /// Partitions that one question is computed in, in parallel; from two on, parts of it run on the runtime's own
+    /// stacks.
     pub partitions: usize,
 }
 
@@ -28,7 +29,7 @@ impl Default for Limits {
             time_ms_max: 60_000,
             queries_max: 64,
             windows_max: 4_000_000,
-            partitions: 2,
+            partitions: 1,
         }
     }
 }

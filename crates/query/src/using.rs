@@ -56,7 +56,7 @@ fn body(expr: &mut SetExpr, order_by: Option<&mut OrderBy>) -> Result<(), QueryE
 }
 
 fn select(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<(), QueryError> {
-    if !select.from.iter().any(shares_columns) {
+    if !select.from.iter_mut().any(shares_columns) {
         return Ok(());
     }
     let mut from = std::mem::take(&mut select.from);
@@ -82,16 +82,16 @@ fn select(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<(), Que
     Ok(())
 }
 
-fn shares_columns(table: &TableWithJoins) -> bool {
-    let within = |factor: &TableFactor| match factor {
+fn shares_columns(table: &mut TableWithJoins) -> bool {
+    let within = |factor: &mut TableFactor| match factor {
         TableFactor::NestedJoin { table_with_joins, .. } => shares_columns(table_with_joins),
         _ => false,
     };
-    let joined = table.joins.iter().any(|join| {
-        let constraint = constraint(&join.join_operator);
-        matches!(constraint, Some((JoinConstraint::Using(_) | JoinConstraint::Natural, _))) || within(&join.relation)
-    });
-    joined || within(&table.relation)
+    let shares = |operator: &mut JoinOperator| {
+        matches!(constraint(operator), Some((JoinConstraint::Using(_) | JoinConstraint::Natural, _)))
+    };
+    within(&mut table.relation)
+        || table.joins.iter_mut().any(|join| shares(&mut join.join_operator) || within(&mut join.relation))
 }
 
 /// Which side's columns a join keeps.
@@ -109,7 +109,7 @@ enum Keeps {
     Right,
 }
 
-fn constraint(operator: &JoinOperator) -> Option<(&JoinConstraint, Keeps)> {
+fn constraint(operator: &mut JoinOperator) -> Option<(&mut JoinConstraint, Keeps)> {
     use JoinOperator::{
         Anti, CrossJoin, FullOuter, Inner, Join, Left, LeftAnti, LeftOuter, LeftSemi, Right, RightAnti, RightOuter,
         RightSemi, Semi, StraightJoin,
@@ -122,19 +122,6 @@ fn constraint(operator: &JoinOperator) -> Option<(&JoinConstraint, Keeps)> {
         FullOuter(on) => Some((on, Keeps::Both)),
         Semi(on) | LeftSemi(on) | Anti(on) | LeftAnti(on) => Some((on, Keeps::Left)),
         RightSemi(on) | RightAnti(on) => Some((on, Keeps::Right)),
-        _ => None,
-    }
-}
-
-fn constraint_mut(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
-    use JoinOperator::{
-        Anti, CrossJoin, FullOuter, Inner, Join, Left, LeftAnti, LeftOuter, LeftSemi, Right, RightAnti, RightOuter,
-        RightSemi, Semi, StraightJoin,
-    };
-    match operator {
-        Join(on) | Inner(on) | Left(on) | LeftOuter(on) | CrossJoin(on) | StraightJoin(on) | Right(on)
-        | RightOuter(on) | FullOuter(on) | Semi(on) | LeftSemi(on) | Anti(on) | LeftAnti(on) | RightSemi(on)
-        | RightAnti(on) => Some(on),
         _ => None,
     }
 }
@@ -258,8 +245,7 @@ fn tables(table: &mut TableWithJoins) -> Result<Side, QueryError> {
     let mut left = Side::of(&mut table.relation)?;
     for join in &mut table.joins {
         let mut right = Side::of(&mut join.relation)?;
-        let keeps = constraint(&join.join_operator).map(|(_, keeps)| keeps);
-        let Some((constraint, keeps)) = constraint_mut(&mut join.join_operator).zip(keeps) else {
+        let Some((constraint, keeps)) = constraint(&mut join.join_operator) else {
             left = left.beside(right);
             continue;
         };
@@ -374,7 +360,7 @@ fn output(item: &SelectItem) -> Option<String> {
 }
 
 /// A name as it counts: in lower case unless it is quoted.
-fn normal(name: &Ident) -> String {
+pub(crate) fn normal(name: &Ident) -> String {
     match name.quote_style {
         Some(_) => name.value.clone(),
         None => name.value.to_lowercase(),

@@ -38,6 +38,7 @@ pub(crate) struct Rewriter {
 
 impl AnalyzerRule for Rewriter {
     fn analyze(&self, plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
+        time::keeps_hours(&plan)?;
         Rewrite { zone: self.zone, now: self.now, options: Arc::new(options.clone()) }.plain(plan)
     }
 

@@ -7,16 +7,20 @@ use arrow::datatypes::{DataType, TimeUnit};
 use chrono::NaiveDate;
 use civicmesh_model::grain::Grain;
 use civicmesh_model::time::UtcMicros;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 
 use super::{Rewrite, refusal};
 use crate::civil::{Unit, civil_trunc};
+use crate::error::QueryError;
 use crate::product::Product;
 
 const DAY_US: i64 = 86_400_000_000;
 const DAY_MS: i64 = 86_400_000;
+const DAY_NS: i64 = 1_000 * DAY_US;
 /// Most bins whose edges are looked at for one `date_bin`.
 const BINS_MAX: usize = 1_000_000;
 
@@ -168,5 +172,41 @@ impl Rewrite {
         let first = from.0 + (origin.0 - from.0).rem_euclid(stride_us);
         let mut bins = (first..until.0).step_by(usize::try_from(step).unwrap_or(usize::MAX));
         bins.by_ref().take(BINS_MAX).all(|bin| product.calendar.is_edge(UtcMicros(bin))) && bins.next().is_none()
+    }
+}
+
+/// DataFusion drops the hours of a date plus hours, wherever it stands; SQL has them.
+pub(super) fn keeps_hours(plan: &LogicalPlan) -> Result<()> {
+    let mut drops = false;
+    plan.apply_with_subqueries(|plan| {
+        let schema = merge_schema(&plan.inputs());
+        let drops_hours = |expr: &Expr| match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus, right }) => {
+                let is_date = |expr: &Expr| matches!(expr.get_type(&schema), Ok(DataType::Date32));
+                Ok((is_date(left) && has_hours(right)) || (is_date(right) && has_hours(left)))
+            }
+            _ => Ok(false),
+        };
+        plan.apply_expressions(|expr| {
+            drops |= expr.exists(drops_hours)?;
+            Ok(if drops { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })
+    })?;
+    match drops {
+        true => {
+            Err(QueryError::Sql("a date plus hours is a time: write TIMESTAMP '2020-02-24 00:00:00' + …".into()).into())
+        }
+        false => Ok(()),
+    }
+}
+
+/// Whether an expression is an interval with a part of a day.
+fn has_hours(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) => interval.nanoseconds % DAY_NS != 0,
+        Expr::Literal(ScalarValue::IntervalDayTime(Some(interval)), _) => {
+            i64::from(interval.milliseconds) % DAY_MS != 0
+        }
+        _ => false,
     }
 }

@@ -107,7 +107,7 @@ fn condition(dice: &mut Dice, calendar: &Calendar) -> String {
         false => at.to_string(),
     };
     let (start, end) = (say(window.start), say(window.end));
-    match dice.roll(8) {
+    match dice.roll(10) {
         0 => "place = 'p0'".to_owned(),
         1 => "kind IN ('k0', 'k2') AND place <> 'p3'".to_owned(),
         2 => format!("time >= '{start}'"),
@@ -115,6 +115,12 @@ fn condition(dice: &mut Dice, calendar: &Calendar) -> String {
         4 => format!("(time < '{start}' OR time >= '{end}' OR kind LIKE '%1')"),
         5 => format!("NOT (time >= '{start}' AND time < '{end}')"),
         6 if Unit::Day.holds(calendar.grain()) => "extract(dow FROM time) IN (0, 6, 3)".to_owned(),
+        7 if Unit::Day.holds(calendar.grain()) => {
+            format!("CAST(time AS DATE) >= DATE '{}'", zone.to_local(at).format("%Y-%m-%d"))
+        }
+        8 if Unit::Week.holds(calendar.grain()) => {
+            format!("date_trunc('week', time) < '{}'", zone.to_local(at).format("%Y-%m-%d"))
+        }
         _ => "place || kind > 'p1k1'".to_owned(),
     }
 }

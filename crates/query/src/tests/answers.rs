@@ -96,6 +96,10 @@ async fn groups_of_time_follow_the_citys_calendar() {
         ("SELECT date_trunc('month', time), count(*) FROM transit.ridership WHERE date_trunc('week', time) = '2020-03-09' GROUP BY 1", &["2020-03-01T00:00:00-05:00|7"]),
         ("SELECT count(*) FROM transit.ridership WHERE time >= TIMESTAMP '2020-03-09 00:00:00' - INTERVAL '1 day' AND time < '2020-03-09T04:00:00Z'", &["1"]),
         ("SELECT count(*) FROM transit.ridership WHERE '2020-03-09' <= time AND NOT time >= '2020-03-11'", &["2"]),
+        (
+            "SELECT count(*) FROM transit.ridership WHERE time < DATE '2020-03-02' + INTERVAL '7 days'",
+            &["8"],
+        ),
         // a date compared with a time means the city's midnight, above the aggregate too
         ("SELECT n FROM (SELECT date_trunc('week', time) AS week, count(*) AS n FROM transit.ridership GROUP BY 1) WHERE week = DATE '2020-03-09'", &["7"]),
         ("SELECT CAST(date_trunc('week', time) AS TIMESTAMP), count(*) FROM transit.ridership WHERE time < '2020-03-03' GROUP BY 1 ORDER BY 1", &["2020-02-24T00:00:00|1", "2020-03-02T00:00:00|1"]),

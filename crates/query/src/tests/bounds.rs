@@ -38,6 +38,70 @@ async fn limits_are_told_by_name() {
     assert_eq!(error, QueryError::Busy { queries_max: 0 });
 }
 
+/// A planner recurses over what it plans: neither a stack that runs out nor a plan that grows without end may take the
+/// node with it. Tests run on stacks of two megabytes, without optimisation: the tightest there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_questions_are_answered_or_refused() {
+    let repeat =
+        |n: usize, each: &dyn Fn(usize) -> String, between: &str| (0..n).map(each).collect::<Vec<_>>().join(between);
+    let or = |n| repeat(n, &|i| format!("street LIKE 'x{i}%z'"), " OR ");
+    let filtered = |n| format!("SELECT street, count(*) FROM flow WHERE {} GROUP BY street", or(n));
+    let joins = |n| {
+        let joins = repeat(
+            n,
+            &|i| format!("JOIN (SELECT street, count(*) AS n FROM flow GROUP BY 1) AS t{i} USING (street)"),
+            " ",
+        );
+        format!(
+            "SELECT street FROM (SELECT street, 1 AS one FROM flow GROUP BY street) AS t {joins} UNION ALL SELECT 'x'"
+        )
+    };
+    let with = |n, from: &str| {
+        let with =
+            repeat(n, &|i| format!("c{} AS (SELECT 1 AS n FROM {})", i + 1, from.replace('?', &i.to_string())), ", ");
+        format!("WITH c0 AS (SELECT 1 AS n), {with} SELECT * FROM c{n}")
+    };
+    let calls = |n| format!("SELECT {}street{}, count(*) FROM flow GROUP BY 1", "upper(".repeat(n), ")".repeat(n));
+    let subqueries = |n| format!("{}SELECT count(*) FROM flow{}", "SELECT * FROM (".repeat(n), ") AS q".repeat(n));
+    for partitions in [1, 2] {
+        for (sql, is_answered) in [
+            (filtered(90), true),
+            (filtered(5_000), false),
+            (joins(30), true),
+            (joins(500), false),
+            (repeat(49, &|_| "SELECT count(*) FROM flow".to_owned(), " UNION ALL "), true),
+            (repeat(5_000, &|_| "SELECT 1".to_owned(), " UNION ALL "), false),
+            (with(45, "c?"), true),
+            (with(40, "c? AS a, c? AS b"), false),
+            (calls(40), true),
+            (calls(1_000), false),
+            (subqueries(20), true),
+            (subqueries(1_000), false),
+            (format!("SELECT {}", repeat(60_000, &|_| "1".to_owned(), "+")), false),
+        ] {
+            let node = node(Limits { partitions, ..Limits::default() });
+            let (asked, start) = (sql.clone(), sql.chars().take(80).collect::<String>());
+            let answer = tokio::spawn(async move { node.answer(&asked).await }).await.unwrap();
+            match answer {
+                Ok(_) => assert!(is_answered, "{start}"),
+                Err(QueryError::TooLarge { .. } | QueryError::Sql(_)) => assert!(!is_answered, "{start}"),
+                Err(error) => panic!("{start}\n{error:?}"),
+            }
+        }
+    }
+}
+
+/// One call could ask for gigabytes, which no pool would see.
+#[tokio::test]
+async fn functions_that_multiply_are_left_out() {
+    let node = node(Limits::default());
+    for call in ["repeat('a', 2000000000)", "lpad('a', 2000000000)", "array_repeat(1, 2000000000)", "range(2000000000)"]
+    {
+        let error = node.refusal(&format!("SELECT {call}")).await;
+        assert!(matches!(&error, QueryError::Sql(text) if text.contains("Invalid function")), "{call}\n{error:?}");
+    }
+}
+
 /// A listener may run a question on any thread, and drop it.
 #[test]
 fn questions_can_be_sent() {

@@ -137,7 +137,7 @@ impl World {
     pub(super) fn raw(&self) -> SessionContext {
         let mut config = SessionConfig::new().with_default_catalog_and_schema("city", "traffic");
         config.options_mut().execution.time_zone = Some(self.zone.name().to_owned());
-        config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
+        config.options_mut().sql_parser.dialect = Dialect::Generic;
         let context = SessionContext::new_with_config(config);
         let catalog = context.catalog("city").unwrap();
         for table in &self.tables {

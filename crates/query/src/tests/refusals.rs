@@ -219,6 +219,8 @@ async fn tables_that_cannot_be_asked() {
     assert!(matches!(node.refusal("SELECT nothing FROM taxi GROUP BY 1").await, QueryError::Sql(_)));
     assert!(matches!(node.refusal("SELECT count(* FROM taxi").await, QueryError::Sql(_)));
     assert!(matches!(node.refusal("SELECT 1; SELECT 2").await, QueryError::Sql(_)));
+    let dropped = "SELECT count(*) FROM taxi WHERE time < DATE '2020-03-02' + INTERVAL '12 hours'";
+    assert!(matches!(node.refusal(dropped).await, QueryError::Sql(text) if text.contains("TIMESTAMP")));
 }
 
 /// Errors of execution never quote a value.
