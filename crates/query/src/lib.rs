@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod limits;
 mod product;
+mod ratio;
 mod reading;
 mod rewrite;
 mod roomy;

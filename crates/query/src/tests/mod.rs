@@ -5,6 +5,7 @@ mod agreement;
 mod answers;
 mod bounds;
 mod completeness;
+mod exact;
 mod fixture;
 mod refusals;
 mod replicas;
