@@ -13,7 +13,6 @@ mod engine;
 mod error;
 mod limits;
 mod product;
-mod ratio;
 mod reading;
 mod rewrite;
 mod roomy;

@@ -6,7 +6,6 @@
 //! or a DISTINCT makes them plain. Whatever else stands above rows is refused. Above that, SQL is DataFusion's own.
 
 mod aggregate;
-mod exact;
 mod refusal;
 mod steady;
 mod time;
@@ -25,7 +24,6 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
-use self::exact::exact;
 use crate::error::QueryError;
 use crate::product::{CellsTable, Product, RowsTable};
 
@@ -189,7 +187,7 @@ impl Rewrite {
         let names = NamePreserver::new(&plan);
         let plan = plan.map_expressions(|expr| {
             let name = names.save(&expr);
-            let expr = expr.transform_up(|expr| self.subquery(expr, &schema)?.transform_data(|e| exact(e, &schema)))?;
+            let expr = expr.transform_up(|expr| self.subquery(expr, &schema))?;
             Ok(expr.update_data(|expr| name.restore(expr)))
         })?;
         plan.data.recompute_schema()

@@ -10,7 +10,6 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Subquery, Volatility, lit};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
-use super::exact::exact;
 use super::{Kind, Rewrite, Rows, refusal};
 use crate::civil::Unit;
 
@@ -58,8 +57,7 @@ impl Rewrite {
             | Expr::TryCast(_)
             | Expr::InList(_)
             | Expr::ScalarFunction(_) => {
-                let expr = expr.map_children(|child| Ok(Transformed::yes(self.steady(rows, child)?)))?.data;
-                Ok(exact(expr, rows.plan.schema())?.data)
+                Ok(expr.map_children(|child| Ok(Transformed::yes(self.steady(rows, child)?)))?.data)
             }
             _ => Err(refusal::expression(&rows.product).into()),
         }

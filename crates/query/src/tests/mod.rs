@@ -5,7 +5,6 @@ mod agreement;
 mod answers;
 mod bounds;
 mod completeness;
-mod exact;
 mod fixture;
 mod refusals;
 mod replicas;
