@@ -10,6 +10,8 @@
 //!   like one that is too small. Publishing the measure as "no value" instead would state something untrue.
 //! - Only count, sum and sum of squares leave, whatever the contract says; a least or greatest value is one
 //!   contributor's own.
+//! - Where each row says how many contributors it stands for, no sum of squares leaves either: a cell of enough
+//!   contributors may rest on two rows, and count, sum and sum of squares give both.
 //! - The suppressed share is a band, taken of the suppressed observations rounded up to a multiple of `k`: the edge of
 //!   a band cannot tell one suppressed row from two. So a band may be too wide, and is never too narrow.
 //! - Coverage counts the observations in published cells only.
@@ -282,10 +284,11 @@ fn leaves(rollup: &CellRollup, method: &Method) -> bool {
 
 fn published_cell(rollup: &CellRollup, contract: &Contract) -> Cell {
     let open = matches!(contract.method, Method::Open { .. });
+    let counts = contract.dataset.as_ref().is_none_or(|dataset| dataset.rows_are_counts(&contract.method));
     let measures = contract.measures.iter().zip(&rollup.measures).map(|(measure, (state, _))| MeasureState {
         count: state.count,
         sum: if measure.publishes(Statistic::Sum) { state.sum } else { 0 },
-        sum_squares: if measure.publishes(Statistic::SumSquares) { state.sum_squares } else { 0 },
+        sum_squares: if !counts && measure.publishes(Statistic::SumSquares) { state.sum_squares } else { 0 },
         min: state.min.filter(|_| open && measure.publishes(Statistic::Min)),
         max: state.max.filter(|_| open && measure.publishes(Statistic::Max)),
     });

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use civicmesh_model::contract::Statistic;
 use civicmesh_model::number::MeasureState;
 use civicmesh_model::release::{MethodTag, RefusalReason, ShareBand};
 
@@ -117,6 +118,19 @@ fn few_values_among_many_contributors_hold_the_cell_back() {
         assert_eq!(none.cells[0].measures[1], MeasureState::default());
         assert_eq!((none.cells[0].observations, none.cells[0].measures[0].count), (12, 12));
     }
+}
+
+/// Two rows of eight contributors each pass k, and count, sum and sum of squares would solve both.
+#[test]
+fn two_rows_of_many_contributors_leave_without_a_sum_of_squares() {
+    let mut contract = contracts()[3].clone();
+    let two: Vec<Row> = cell(2).into_iter().map(|row| Row { riders: 8, ..row }).collect();
+    // Whatever let it into the contract: the gate keeps it in.
+    contract.measures[0].publish.insert(Statistic::SumSquares);
+    let release = first_release(&contract, &two);
+    assert_eq!((release.cells[0].observations, release.cells[0].measures[0].sum), (2, 201));
+    assert!(release.cells.iter().flat_map(|cell| &cell.measures).all(|state| state.sum_squares == 0));
+    assert_ne!(first_release(&contracts()[1], &cell(12)).cells[0].measures[0].sum_squares, 0);
 }
 
 #[test]

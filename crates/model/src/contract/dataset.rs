@@ -2,7 +2,7 @@
 
 use chrono::NaiveDateTime;
 
-use super::terms::OnInvalid;
+use super::terms::{Method, OnInvalid};
 use crate::names::DatasetName;
 use crate::time::{Span, Zone};
 
@@ -35,6 +35,12 @@ impl Dataset {
     /// Whether an input, lookup or derived column has this name.
     pub fn has_column(&self, name: &str) -> bool {
         self.kind(name).is_some()
+    }
+
+    /// Whether a threshold counts a number that each row gives: a cell of enough contributors may rest on two rows,
+    /// and count, sum and sum of squares together would give both. So no sum of squares leaves then.
+    pub fn rows_are_counts(&self, method: &Method) -> bool {
+        matches!((method, &self.contributor), (Method::Threshold { .. }, Contributor::Count(_)))
     }
 
     /// What the column of this name holds.

@@ -1,13 +1,13 @@
 //! What no single value shows: whether the parts of a contract fit each other.
 
-use super::document::{DATASET, TERMS};
+use super::document::{DATASET, PUBLISH, TERMS};
 use super::reader::{did_you_mean, join};
 use super::schema::Schema;
 use super::terms::Terms;
 use super::tree::Node;
 use crate::contract::dataset::{Contributor, Dataset, InputKind};
 use crate::contract::finding::Findings;
-use crate::contract::terms::Method;
+use crate::contract::terms::{Method, Statistic};
 use crate::grain::Grain;
 use crate::time::Span;
 
@@ -42,6 +42,20 @@ pub(super) fn check_terms(terms: &Terms, node: &Node, findings: &mut Findings) {
         let message = format!("{} is too short for a window to close", terms.retention.raw);
         let mend = format!("write more than {}: lateness and a window", Span::from_micros(needed));
         section.error(findings, &["retention", "raw"], message, mend);
+    }
+}
+
+/// Whether a product whose rows each stand for many contributors asks for sums of squares.
+pub(super) fn check_squares(terms: &Terms, node: &Node, findings: &mut Findings) {
+    let section = Section { node, name: TERMS };
+    let asked = |name: &str| node.get("measures").and_then(|measures| measures.get(name)?.get(PUBLISH)).is_some();
+    for measure in terms.measures.iter().filter(|measure| asked(&measure.name)) {
+        if measure.publishes(Statistic::SumSquares) {
+            let keys = ["measures", &measure.name, PUBLISH];
+            let message = "a threshold product whose contributor is a count publishes no sum_squares: a cell often rests \
+                           on two rows, and count, sum and sum_squares give both";
+            section.error(findings, &keys, message, "leave `sum_squares` out");
+        }
     }
 }
 

@@ -5,12 +5,15 @@
 use std::collections::BTreeMap;
 
 use super::tree::{Entry, Kind, Node};
+use crate::contract::terms::{Measure, Statistic};
 use crate::hash::Hash32;
 
 /// The property of the private entry.
 pub(super) const DATASET: &str = "civicmesh.dataset";
 /// The property of the public entry.
 pub(super) const TERMS: &str = "civicmesh.terms";
+/// The key of what a measure publishes.
+pub(super) const PUBLISH: &str = "publish";
 /// The key under which a peer sees the private entry's hash.
 pub(super) const SHA256: &str = "sha256";
 
@@ -21,8 +24,9 @@ pub(super) fn canonical(node: &Node) -> String {
     json
 }
 
-/// The document with the private entry's value replaced by its hash.
-pub(super) fn public(root: &Node) -> String {
+/// The document with the private entry's value replaced by its hash. A measure that publishes less than its method
+/// alone says, for a reason in the private entry, says so: a peer could not know.
+pub(super) fn public(root: &Node, measures: &[Measure]) -> String {
     let mut root = root.clone();
     let entries = match &mut root.kind {
         Kind::Map(entries) => entries.as_mut_slice(),
@@ -31,8 +35,32 @@ pub(super) fn public(root: &Node) -> String {
     let custom = entries.iter_mut().find(|entry| entry.key == "customProperties");
     if let Some(Entry { value: Node { kind: Kind::List(items), .. }, .. }) = custom {
         items.iter_mut().filter(|item| item.get("property").and_then(Node::text) == Some(DATASET)).for_each(hide);
+        let terms = items.iter_mut().find(|item| item.get("property").and_then(Node::text) == Some(TERMS));
+        if let Some(node) = terms.and_then(|item| item.get_mut("value")?.get_mut("measures")) {
+            measures
+                .iter()
+                .filter(|measure| !measure.publishes(Statistic::SumSquares))
+                .for_each(|m| spell_out(node, m));
+        }
     }
     canonical(&root)
+}
+
+/// Writes what a measure publishes where its author left it to the default.
+fn spell_out(measures: &mut Node, measure: &Measure) {
+    let Some(Node { line, kind: Kind::Map(entries) }) = measures.get_mut(&measure.name) else {
+        return;
+    };
+    if entries.iter().any(|entry| entry.key == PUBLISH) {
+        return;
+    }
+    let line = *line;
+    let word = |statistic: &Statistic| {
+        let text = statistic.as_str().to_owned();
+        Node { line, kind: Kind::Scalar { text, plain: false } }
+    };
+    let value = Node { line, kind: Kind::List(measure.publish.iter().map(word).collect()) };
+    entries.push(Entry { key: PUBLISH.to_owned(), line, value });
 }
 
 fn hide(item: &mut Node) {

@@ -16,7 +16,7 @@ use self::document::{DATASET, SHA256, TERMS};
 use self::reader::{Fields, Value, did_you_mean, report_todos};
 use self::tree::Node;
 use super::finding::Findings;
-use super::{Audience, Contract, Dataset, Status};
+use super::{Audience, Contract, Dataset, Statistic, Status};
 use crate::hash::Hash32;
 use crate::names::ProductId;
 
@@ -42,7 +42,7 @@ pub(super) fn parse(text: &str, side: Side, findings: &mut Findings) -> Option<C
     let product = header.as_ref().map(|header| &header.product);
     let schema = schema::read(&mut fields, product, findings);
     let (terms_entry, dataset_entry) = read_entries(&mut fields, findings);
-    let terms = terms_entry.as_ref().and_then(|value| terms::read(value, &schema, findings));
+    let mut terms = terms_entry.as_ref().and_then(|value| terms::read(value, &schema, findings));
     let dataset = dataset_entry.as_ref().and_then(|value| match side {
         Side::Owner => dataset::read(value, product, findings).map(Some),
         Side::Peer => read_hash(value, findings).map(|_| None),
@@ -55,6 +55,9 @@ pub(super) fn parse(text: &str, side: Side, findings: &mut Findings) -> Option<C
         if let Some(Some(dataset)) = &dataset {
             check::check_dataset(dataset, value.node, &schema, findings);
             terms.iter().for_each(|terms| check::check_disclosure(terms, dataset, value.node, findings));
+            if let (Some(terms), Some(entry)) = (&mut terms, &terms_entry) {
+                leave_squares_out(terms, dataset, entry.node, findings);
+            }
         }
     }
     warn(&root, header.as_ref(), terms.as_ref(), findings);
@@ -62,7 +65,9 @@ pub(super) fn parse(text: &str, side: Side, findings: &mut Findings) -> Option<C
         return None;
     }
     let document = match side {
-        Side::Owner => document::public(&root),
+        Side::Owner => {
+            document::public(&root, terms.as_ref().map(|terms| terms.measures.as_slice()).unwrap_or_default())
+        }
         Side::Peer => document::canonical(&root),
     };
     Some(assemble(header?, schema, terms?, dataset?, document))
@@ -164,6 +169,18 @@ fn warn(root: &Node, header: Option<&Header>, terms: Option<&terms::Terms>, find
             format!("{own} owns the product"),
             "leave it out",
         );
+    }
+}
+
+/// Keeps sums of squares out of a product whose rows each stand for many contributors: refuses them where they are
+/// asked for, and takes them out of what is published by default.
+fn leave_squares_out(terms: &mut terms::Terms, dataset: &Dataset, node: &Node, findings: &mut Findings) {
+    if !dataset.rows_are_counts(&terms.method) {
+        return;
+    }
+    check::check_squares(terms, node, findings);
+    for measure in &mut terms.measures {
+        measure.publish.remove(&Statistic::SumSquares);
     }
 }
 

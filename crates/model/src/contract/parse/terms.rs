@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::document::PUBLISH;
 use super::reader::{Value, join};
 use super::schema::{NumericColumn, Schema};
 use super::time::civil;
@@ -190,7 +191,7 @@ fn read_measure(
     let (min, max) = (bound("min"), bound("max"));
     let outside = fields.take("invalid").map_or(Some(OnInvalid::Reject), |value| value.word(findings, ON_INVALID));
     let gauge = fields.take("gauge").map_or(Some(false), |value| value.flag(findings));
-    let publish = match fields.take("publish") {
+    let publish = match fields.take(PUBLISH) {
         Some(value) => read_publish(&value, method, findings),
         None => Some(published_by_default(method)),
     };

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -7,6 +8,7 @@ use crate::contract::*;
 
 /// A threshold contract that uses every section.
 const TAXI: &str = include_str!("../../../../../deploy/demo/traffic/taxi.yaml");
+const ADMISSIONS: &str = include_str!("../../../../../deploy/demo/health/admissions.yaml");
 const WEATHER: &str = include_str!("../../../../../deploy/demo/weather/daily.yaml");
 
 pub(in crate::contract) fn contract(text: &str) -> Contract {
@@ -225,6 +227,27 @@ fn a_threshold_hides_among_ten_and_publishes_no_extremes() {
     refused(", max: 80", "", range);
     let contributor = "civicmesh.dataset.contributor: a threshold counts contributors, and the dataset has none; write `contributor: row`, {column: NAME} or {count: NAME}";
     refused("contributor: row", "contributor: none", &format!("taxi.yaml:29: {contributor}"));
+}
+
+/// A row that stands for ten people fills a cell alone; of two such rows count, sum and sum of squares give both.
+#[test]
+fn a_count_of_contributors_publishes_no_sum_of_squares() {
+    let moments = BTreeSet::from([Statistic::Count, Statistic::Sum]);
+    let admissions = contract(ADMISSIONS);
+    assert!(matches!(admissions.dataset.as_ref().unwrap().contributor, Contributor::Count(_)));
+    assert!(!admissions.measures.is_empty() && admissions.measures.iter().all(|measure| measure.publish == moments));
+    // A peer does not see whom the dataset counts, and must not take a zero for a sum of squares.
+    assert_at_peer(&admissions);
+    let measure = &admissions.measures[0].name;
+    let from = format!("measures: {{{measure}: {{");
+    assert_eq!(ADMISSIONS.matches(&from).count(), 1);
+    let asks = |publish: &str| ADMISSIONS.replace(&from, &format!("{from}publish: {publish}, "));
+    assert_eq!(contract(&asks("[sum]")).measures, admissions.measures);
+    let findings = Contract::parse(&asks("[sum, sum_squares]"), "x.yaml").unwrap_err();
+    let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+    assert_eq!(finding.key, format!("civicmesh.terms.measures.{measure}.publish"));
+    assert!(finding.message.contains("a cell often rests on two rows"), "{finding}");
+    assert_eq!(finding.mend, "leave `sum_squares` out");
 }
 
 #[test]
