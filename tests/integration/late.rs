@@ -135,6 +135,26 @@ fn a_changed_contract_applies_to_windows_not_yet_released() {
 }
 
 #[test]
+fn a_second_product_over_released_rows_is_refused_at_start() {
+    let (city, mut owner, _peer) = pair(sample::THRESHOLD);
+    let rows = sample::rows(city.folder.path(), "rows.csv", 0, 60);
+    owner.take_in("event_rows", &rows, &["--complete=2024-01-01T01:00"]);
+    assert_eq!(owner.stop(), Some(0));
+    // The same rows by place alone: the difference of the two would show a suppressed cell.
+    let second = [("id: counts.events", "id: counts.again"), ("- name: events", "- name: again")];
+    let changes: Vec<_> = sample::THRESHOLD.iter().copied().chain(second).collect();
+    sample::contract_with(&owner.dir.join("contracts"), &changes);
+    let said = owner.start_refused();
+    assert!(said.contains("counts.events was released from dataset event_rows"), "{said}");
+    // An open product tells of no person, but the one before it did.
+    sample::contract_with(&owner.dir.join("contracts"), &second);
+    assert!(owner.start_refused().contains("was released from dataset event_rows"));
+    sample::contract_with(&owner.dir.join("contracts"), sample::THRESHOLD);
+    owner.start();
+    assert!(told(&owner).is_some());
+}
+
+#[test]
 fn a_contract_that_breaks_what_was_released_is_refused_at_start() {
     let (city, mut owner, _peer) = pair(&[]);
     let rows = sample::rows(city.folder.path(), "rows.csv", 0, 60);

@@ -67,7 +67,9 @@ pub enum ClientError {
         node: String,
     },
     /// https without the city's certificate.
-    #[error("{node}: whose certificate is to be believed? name the folder that holds the city's city.pem in CIVICMESH_CITY")]
+    #[error(
+        "{node}: whose certificate is to be believed? name the folder that holds the city's city.pem in CIVICMESH_CITY"
+    )]
     NoCity {
         /// What was given.
         node: String,

@@ -16,8 +16,8 @@ use civicmesh_exchange::roster::RosterBook;
 use civicmesh_exchange::tls::{Tls, TlsError};
 use civicmesh_exchange::traffic::Traffic;
 use civicmesh_ledger::{Ledger, LedgerError};
-use civicmesh_model::contract::{Finding, Severity};
-use civicmesh_model::names::DomainName;
+use civicmesh_model::contract::{Contract, Finding, Method, Severity};
+use civicmesh_model::names::{DatasetName, DomainName, ProductId};
 use civicmesh_query::{CityView, Engine, QueryError};
 use civicmesh_vault::{Vault, VaultError};
 use tokio::sync::{Semaphore, mpsc};
@@ -64,6 +64,19 @@ pub enum StartError {
     /// A contract's lookups or SQL cannot be used.
     #[error(transparent)]
     Recipe(#[from] IngestError),
+    /// Another product was released from the same rows.
+    #[error(
+        "{product}: {other} was released from dataset {dataset}, and the difference of two products over the same rows can show \
+         a single one; give {product} a dataset of its own, with rows that {other} does not hold"
+    )]
+    Claimed {
+        /// The product that may not start.
+        product: ProductId,
+        /// The dataset.
+        dataset: DatasetName,
+        /// The product that was released from it.
+        other: ProductId,
+    },
     /// A folder or file cannot be used.
     #[error("{}: {error}", .path.display())]
     Folder {
@@ -272,6 +285,20 @@ async fn listen(network: &dyn Network, address: &str) -> Result<Box<dyn Listener
     network.listen(address).await.map_err(failed)
 }
 
+/// Whether no other product was released from the contract's dataset, where one of the two is about people.
+fn must_be_free(contract: &Contract, vault: &Vault, ledger: &Ledger) -> Result<(), StartError> {
+    let Some(dataset) = &contract.dataset else { return Ok(()) };
+    let Some(other) = vault.claimant(&dataset.name)?.filter(|other| *other != contract.product) else {
+        return Ok(());
+    };
+    let hides = |contract: &Contract| matches!(contract.method, Method::Threshold { .. });
+    if hides(contract) || ledger.contract(&other)?.is_none_or(|earlier| hides(&earlier)) {
+        let (product, dataset) = (contract.product.clone(), dataset.name.clone());
+        return Err(StartError::Claimed { product, dataset, other });
+    }
+    Ok(())
+}
+
 /// Makes every part, in the order in which they need each other. Opens the databases, and no port.
 fn open(folder: NodeFolder, config: Config, environment: Environment) -> Result<(Parts, Idle), StartError> {
     let tls = Arc::new(Tls::load(&folder.tls(), Arc::clone(&environment.clock))?);
@@ -287,6 +314,7 @@ fn open(folder: NodeFolder, config: Config, environment: Environment) -> Result<
     let secret = ContributorSecret::new(secret.expose());
     let mut products = Vec::new();
     for own in contracts {
+        must_be_free(&own.contract, &vault, &ledger)?;
         ledger.adopt_contract(&own.contract, environment.clock.now())?;
         products.push(Arc::new(Product {
             recipe: Recipe::new(&own.contract, &own.folder, &secret)?,

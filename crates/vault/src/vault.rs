@@ -2,8 +2,9 @@
 
 use crate::VaultError;
 use crate::keys::meta::{self, FORMAT, Identity};
-use crate::keys::{self, datasets};
+use crate::keys::{self, claims, datasets};
 use crate::partition::Days;
+use civicmesh_model::names::{DatasetName, ProductId};
 use civicmesh_model::time::Zone;
 use civicmesh_store::{DirectoryMode, Environment, Hook, Store};
 use std::path::Path;
@@ -85,6 +86,24 @@ impl Vault {
     /// Writes what is in memory to tables, so that the next opening is fast.
     pub fn flush(&self) -> Result<(), VaultError> {
         Ok(self.store.flush()?)
+    }
+
+    /// The product that was last released from a dataset.
+    pub fn claimant(&self, dataset: &DatasetName) -> Result<Option<ProductId>, VaultError> {
+        claims::get(&self.store, dataset)
+    }
+
+    /// Notes that windows of `product` are about to be released from a dataset: of two products over the same rows
+    /// the difference could show a single one, so whoever starts a second one asks [`Vault::claimant`] first.
+    pub fn claim(&self, dataset: &DatasetName, product: &ProductId) -> Result<(), VaultError> {
+        let _writing = self.write();
+        if claims::get(&self.store, dataset)?.as_ref() == Some(product) {
+            return Ok(());
+        }
+        let mut batch = self.store.batch();
+        claims::put(&mut batch, dataset, product);
+        self.store.commit(batch)?;
+        Ok(())
     }
 
     /// The right to change something. One who panicked while he held it changed nothing: a batch is stored whole.

@@ -232,6 +232,7 @@ impl Product {
                 }
             }
         }
+        self.vault.claim(self.dataset(), self.id())?;
         let head = self.ledger.append(self.id(), disclosed, sequence, &self.keys.signing, now)?;
         tracing::info!(product = %self.id(), entries = head.head.size, closed_through = %head.head.closed_through, "released");
         Ok(appended)

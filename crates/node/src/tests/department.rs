@@ -157,7 +157,8 @@ async fn beyond_loopback_the_department_speaks_tls() {
     let node = city.start("weather").await;
     assert_eq!(city.client("weather", Purpose::Query).status().await.unwrap().domain.as_str(), "weather");
     let plain = format!("http://{}", node.department_address());
-    let refused = crate::client::Client::connect(&plain, Purpose::Query, Default::default()).unwrap().status().await.unwrap_err();
+    let refused =
+        crate::client::Client::connect(&plain, Purpose::Query, Default::default()).unwrap().status().await.unwrap_err();
     assert!(matches!(refused, ClientError::Unreachable { .. } | ClientError::BrokenOff { .. }), "{refused:?}");
     node.stop().await;
 }

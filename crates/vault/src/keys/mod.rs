@@ -5,6 +5,7 @@
 
 pub(crate) mod batches;
 pub(crate) mod blocks;
+pub(crate) mod claims;
 pub(crate) mod datasets;
 pub(crate) mod dirty;
 pub(crate) mod expired;
@@ -35,6 +36,7 @@ pub(crate) const ALL: &[Keyspace] = &[
     dirty::KEYSPACE,
     reliance::KEYSPACE,
     expired::KEYSPACE,
+    claims::KEYSPACE,
 ];
 
 /// A dataset's number, given when its first file comes.
