@@ -12,8 +12,9 @@
 //!   contributor's own.
 //! - Where each row says how many contributors it stands for, no sum of squares leaves either: a cell of enough
 //!   contributors may rest on two rows, and count, sum and sum of squares give both.
-//! - The suppressed share is a band, taken of the suppressed observations rounded up to a multiple of `k`: the edge of
-//!   a band cannot tell one suppressed row from two. So a band may be too wide, and is never too narrow.
+//! - The suppressed share is a band, taken of the suppressed observations rounded up to a multiple of `k`, and of at
+//!   least `k` for each suppressed cell: the edge of a band cannot tell one suppressed row from two, nor that each
+//!   suppressed cell holds just one. So a band may be too wide, and is never too narrow.
 //! - Coverage counts the observations in published cells only.
 //! - Each window leaves once, as revision 0: the difference of two revisions would be the late rows.
 //! - No time is finer than a window: closed-through is aligned down to a window's edge.
@@ -249,7 +250,7 @@ fn publish(rollups: &[CellRollup], contract: &Contract) -> Preview {
     }
     let share = match contract.method {
         Method::Open { .. } => ShareBand::None,
-        Method::Threshold { k, .. } => share_band(observations_suppressed, observations, k),
+        Method::Threshold { k, .. } => share_band(observations_suppressed, suppressed.len(), observations, k),
     };
     Preview { cells, suppressed, share, observations, refusal: None }
 }
@@ -295,8 +296,10 @@ fn published_cell(rollup: &CellRollup, contract: &Contract) -> Cell {
     Cell { coordinate: rollup.coordinate.clone(), observations: rollup.observations, measures: measures.collect() }
 }
 
-/// The band of the suppressed share, of the suppressed observations rounded up to a multiple of `k`.
-fn share_band(suppressed: u64, published: u64, k: u64) -> ShareBand {
-    let suppressed = suppressed.checked_next_multiple_of(k).unwrap_or(suppressed);
+/// The band of the suppressed share, of the suppressed observations rounded up to a multiple of `k`, or of `k` for each
+/// suppressed cell if that is more: many cells of one row are as wide as many of `k - 1`.
+fn share_band(suppressed: u64, cells: usize, published: u64, k: u64) -> ShareBand {
+    let rounded = suppressed.checked_next_multiple_of(k).unwrap_or(suppressed);
+    let suppressed = rounded.max(k.saturating_mul(cells as u64));
     ShareBand::of(suppressed, suppressed.saturating_add(published))
 }

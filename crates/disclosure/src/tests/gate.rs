@@ -89,6 +89,21 @@ proptest! {
         prop_assume!(published == 0 || published >= 10);
         prop_assert_eq!(band(1), band(suppressed));
     }
+
+    #[test]
+    fn many_cells_of_one_row_look_like_many_of_nine(
+        published in 10_u8..250, cells in 1_u8..6, held in prop::collection::vec(1_u8..10, 6),
+    ) {
+        let contract = &contracts()[1];
+        let band = |held: &[u8]| {
+            let cells = held.iter().zip(1_u8..).take(cells.into());
+            let held = cells.flat_map(|(rows, borough)| cell(*rows).into_iter().map(move |row| Row { borough, ..row }));
+            let rows: Vec<Row> = cell(published).into_iter().chain(held).collect();
+            first_release(contract, &rows).suppressed_share
+        };
+        prop_assert_eq!(band(&[1; 6]), band(&held));
+        prop_assert_eq!(band(&[9; 6]), band(&held));
+    }
 }
 
 #[test]
