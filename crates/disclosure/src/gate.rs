@@ -6,8 +6,10 @@
 //!
 //! - A cell with fewer than `k` contributors is suppressed: its coordinate is listed with the reason, and nothing else.
 //! - A cell leaves whole or not at all. Where some measure has values, but from fewer than `k` contributors (the
-//!   others are null), its count, sum and sum of squares would give those few values away, so the cell is suppressed
-//!   like one that is too small. Publishing the measure as "no value" instead would state something untrue.
+//!   others are null), its count, sum and sum of squares would give those few values away; where it has values in all
+//!   rows but fewer than `k`, another measure of the same column would give away the values left out, by the
+//!   difference. So the cell is suppressed like one that is too small. Publishing the measure as "no value" instead
+//!   would state something untrue. A measure without any value tells nothing and holds no cell back.
 //! - Only count, sum and sum of squares leave, whatever the contract says; a least or greatest value is one
 //!   contributor's own.
 //! - Where each row says how many contributors it stands for, no sum of squares leaves either: a cell of enough
@@ -21,7 +23,8 @@
 //!
 //! What a threshold does not stop, here: a cell in which all contributors share one value shows that value; one
 //! contributor whose values dwarf the others' dominates the sum; how many values of a measure are null is visible in
-//! its count, and a measure that is another one with a few values left out gives those away by the difference.
+//! its count; and two measures of one column that each leave out `k` rows or more, but not the same ones, give the
+//! sum of the rows between them by the difference.
 
 use std::fmt;
 
@@ -272,12 +275,16 @@ fn exceeded(rollups: &[CellRollup], measures: usize) -> Option<RefusalReason> {
     }
 }
 
-/// Whether at least `k` contributors stand behind the cell, and behind every measure that has any value in it.
+/// Whether at least `k` contributors stand behind the cell, and each measure that has any value in it has values from
+/// at least `k` contributors, and in all rows or in at least `k` fewer.
 fn leaves(rollup: &CellRollup, method: &Method) -> bool {
     match method {
         Method::Open { .. } => true,
         Method::Threshold { k, .. } => {
-            let enough = |(state, contributors): &(MeasureState, u64)| state.count == 0 || contributors >= k;
+            let enough = |(state, contributors): &(MeasureState, u64)| {
+                let without = rollup.observations.saturating_sub(state.count);
+                state.count == 0 || (contributors >= k && (without == 0 || without >= *k))
+            };
             rollup.contributors >= *k && rollup.measures.iter().all(enough)
         }
     }

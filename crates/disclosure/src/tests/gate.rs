@@ -36,8 +36,9 @@ proptest! {
             let Entry::Release(release) = disclosed.entry() else { continue };
 
             let behind = |rows: &[&Row], of: fn(&Row) -> Option<i64>| {
-                let rows: Vec<&Row> = rows.iter().filter(|row| of(row).is_some()).copied().collect();
-                rows.is_empty() || contributors(which, &rows) >= K
+                let (rows, without): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| of(row).is_some());
+                let few = |rows: &[&Row]| !rows.is_empty() && rows.len() < K;
+                rows.is_empty() || (contributors(which, &rows) >= K && !few(&without))
             };
             let leaves = |rows: &[&Row]| {
                 contributors(which, rows) >= K && behind(rows, |row| row.speed) && behind(rows, |row| row.fare)
@@ -118,18 +119,22 @@ fn a_cell_needs_k_contributors_not_k_rows() {
     assert_eq!(first_release(contract, &ten_riders).cells.len(), 1);
 }
 
-/// Two contributors with a fare among twelve: count, sum and sum of squares of the fare would be those two fares.
+/// Two contributors with a fare among many: count, sum and sum of squares of the fare would be those two fares. And two
+/// without one: the difference to a measure of the same column that has them would be those two.
 #[test]
-fn few_values_among_many_contributors_hold_the_cell_back() {
+fn few_values_or_all_but_a_few_hold_the_cell_back() {
     for which in 1..4 {
         let contract = &contracts()[which];
-        let sparse = |fares: u8| -> Vec<Row> {
-            cell(12).into_iter().map(|row| Row { fare: row.fare.filter(|_| row.rider < fares), ..row }).collect()
+        let sparse = |rows: u8, fares: u8| -> Vec<Row> {
+            cell(rows).into_iter().map(|row| Row { fare: row.fare.filter(|_| row.rider < fares), ..row }).collect()
         };
-        assert_eq!(first_release(contract, &sparse(2)).suppressed.len(), 1);
-        assert_eq!(first_release(contract, &sparse(9)).suppressed.len(), 1);
-        assert_eq!(first_release(contract, &sparse(10)).cells.len(), 1);
-        let none = first_release(contract, &sparse(0));
+        for (rows, fares) in [(30, 2), (30, 9), (12, 2), (30, 21), (30, 29), (12, 11)] {
+            assert_eq!(first_release(contract, &sparse(rows, fares)).suppressed.len(), 1, "{fares} of {rows}");
+        }
+        for (rows, fares) in [(30, 10), (30, 20), (30, 30), (12, 12)] {
+            assert_eq!(first_release(contract, &sparse(rows, fares)).cells.len(), 1, "{fares} of {rows}");
+        }
+        let none = first_release(contract, &sparse(12, 0));
         assert_eq!(none.cells[0].measures[1], MeasureState::default());
         assert_eq!((none.cells[0].observations, none.cells[0].measures[0].count), (12, 12));
     }
