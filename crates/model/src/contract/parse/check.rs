@@ -5,7 +5,7 @@ use super::reader::{did_you_mean, join};
 use super::schema::Schema;
 use super::terms::Terms;
 use super::tree::Node;
-use crate::contract::dataset::{Contributor, Dataset, InputKind};
+use crate::contract::dataset::{ColumnRef, Contributor, Dataset, InputKind};
 use crate::contract::finding::Findings;
 use crate::contract::terms::{Method, Statistic};
 use crate::grain::Grain;
@@ -121,6 +121,48 @@ pub(super) fn check_dataset(dataset: &Dataset, node: &Node, schema: &Schema, fin
     if !dataset.has_column(name) {
         section.error(findings, &["contributor"], format!("the dataset has no column `{name}`"), "");
     }
+    check_identities(dataset, name, schema, findings);
+}
+
+/// Whether some dimension is the contributor itself: each contributor, or how many a row stands for, would be a cell of
+/// its own, which is named even where it is suppressed. A lookup is fine: it maps many codes to one text.
+fn check_identities(dataset: &Dataset, contributor: &str, schema: &Schema, findings: &mut Findings) {
+    let origin = origin(dataset, contributor);
+    for dimension in schema.dimensions.iter().filter(|column| self::origin(dataset, &column.name) == origin) {
+        let line = schema.lines.iter().find(|(name, _)| *name == dimension.name).map_or(1, |(_, line)| *line);
+        let message = format!("the dimension is the contributor `{contributor}`, and suppressed cells are named by it");
+        let mend = "leave it out, or group by a lookup or a coarser column made of it";
+        findings.error(line, &join("schema", &dimension.name), message, mend);
+    }
+}
+
+/// What a column holds as it stands: a column of the file, another one of the dataset, or an expression.
+#[derive(PartialEq)]
+enum Origin<'a> {
+    File(&'a ColumnRef),
+    Named(&'a str),
+    Sql(&'a str),
+}
+
+/// Follows derived columns that are just another column to where that one comes from. Each uses earlier ones only.
+fn origin<'a>(dataset: &'a Dataset, name: &'a str) -> Origin<'a> {
+    let mut name = name;
+    let columns = || {
+        let columns = dataset.columns.iter().map(|column| column.name.as_str());
+        let lookups = dataset.lookups.iter().map(|lookup| lookup.name.as_str());
+        columns.chain(lookups).chain(dataset.derived.iter().map(|derived| derived.name.as_str()))
+    };
+    for derived in dataset.derived.iter().rev() {
+        if derived.name != name {
+            continue;
+        }
+        let sql = derived.sql.trim_matches(|c: char| c.is_whitespace() || "()\"".contains(c));
+        match columns().find(|column| column.eq_ignore_ascii_case(sql)) {
+            Some(column) => name = column,
+            None => return Origin::Sql(sql),
+        }
+    }
+    dataset.column(name).map_or(Origin::Named(name), |column| Origin::File(&column.from))
 }
 
 /// Whether what the product and the contributor are made of can be that.

@@ -250,6 +250,35 @@ fn a_count_of_contributors_publishes_no_sum_of_squares() {
     assert_eq!(finding.mend, "leave `sum_squares` out");
 }
 
+/// Suppressed cells are named by their dimensions: with the contributor among them, each would be named.
+#[test]
+fn a_dimension_is_not_the_contributor() {
+    let dimension = |derived: &str, contributor: &str, name: &str| {
+        let text = TAXI
+            .replace("customProperties:", &format!("  - {{name: {name}, logicalType: string}}\ncustomProperties:"))
+            .replace("    derived: {", &format!("    derived: {{{derived}"))
+            .replace("contributor: row", &format!("contributor: {contributor}"));
+        Contract::parse(&text, "taxi.yaml").map(|_| ()).map_err(|findings| findings[0].to_string())
+    };
+    let of = |contributor: &str, name: &str| {
+        Err(format!(
+            "taxi.yaml:13: schema.{name}: the dimension is the contributor `{contributor}`, and suppressed cells are \
+             named by it; leave it out, or group by a lookup or a coarser column made of it"
+        ))
+    };
+    let zone = "{column: pickup_location_id}";
+    assert_eq!(dimension("", zone, "pickup_location_id"), of("pickup_location_id", "pickup_location_id"));
+    let renamed = "a: {sql: pickup_location_id, type: text}, b: {sql: ( A ), type: text}, ";
+    assert_eq!(dimension(renamed, zone, "b"), of("pickup_location_id", "b"));
+    assert_eq!(dimension(renamed, "{column: b}", "pickup_location_id"), of("b", "pickup_location_id"));
+    let count = "riders: {sql: 1 + 1, type: integer}, ";
+    assert_eq!(dimension(count, "{count: riders}", "riders"), of("riders", "riders"));
+    let coarser = "a: {sql: \"substr(pickup_location_id, 1, 1)\", type: text}, ";
+    assert_eq!(dimension(coarser, zone, "a"), Ok(()));
+    // The taxi contract's own dimension is a lookup of this column.
+    assert!(Contract::parse(&TAXI.replace("contributor: row", &format!("contributor: {zone}")), "x.yaml").is_ok());
+}
+
 #[test]
 fn open_needs_a_reason_an_approver_and_no_contributor() {
     let weather = contract(WEATHER);
