@@ -15,7 +15,8 @@ const UNNUMBERED: u32 = u32::MAX;
 pub(crate) struct Columns<'a> {
     times: &'a [i64],
     dimensions: Vec<Dimension<'a>>,
-    measures: Vec<&'a Int64Array>,
+    /// `None` where the rows were stored before the contract had the measure: none of them has a value.
+    measures: Vec<Option<&'a Int64Array>>,
     who: Who<'a>,
 }
 
@@ -34,7 +35,9 @@ enum Who<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// The columns of these dimensions and measures, or the name of the one that is not there as the contract has it.
+    /// The columns of these dimensions and measures, or the name of the one that is not there as the contract has it. A
+    /// measure that is not there at all is null in all rows: it was added to the contract after they were stored, and
+    /// their windows must still close. A dimension cannot be added to a product, and without it there are no cells.
     pub(crate) fn of(
         observations: &'a Observations,
         dimensions: &[Interned],
@@ -47,9 +50,10 @@ impl<'a> Columns<'a> {
             let texts = column.values().as_string_opt()?;
             Some(Dimension { keys: column.keys().values(), texts, ids: vec![UNNUMBERED; texts.len()] })
         };
-        let measure = |wanted: &Measure| {
-            let written = observations.decimals(&wanted.name)?;
-            observations.measure(&wanted.name).filter(|_| written == wanted.decimals)
+        let measure = |wanted: &Measure| match observations.measure(&wanted.name) {
+            Some(column) if observations.decimals(&wanted.name) == Some(wanted.decimals) => Ok(Some(column)),
+            Some(_) => Err(missing(&wanted.name)),
+            None => Ok(None),
         };
         let who = match counting {
             Counting::Nobody | Counting::Rows => Who::Rows,
@@ -66,10 +70,7 @@ impl<'a> Columns<'a> {
                 .iter()
                 .map(|wanted| dimension(&wanted.name).ok_or_else(|| missing(&wanted.name)))
                 .collect::<Result<_, _>>()?,
-            measures: measures
-                .iter()
-                .map(|wanted| measure(wanted).ok_or_else(|| missing(&wanted.name)))
-                .collect::<Result<_, _>>()?,
+            measures: measures.iter().map(measure).collect::<Result<_, _>>()?,
             who,
         })
     }
@@ -91,7 +92,7 @@ impl<'a> Columns<'a> {
 
     /// The row's value of a measure, unless it is null.
     pub(crate) fn measure(&self, index: usize, row: usize) -> Option<i64> {
-        let column = self.measures[index];
+        let column = self.measures[index]?;
         column.is_valid(row).then(|| column.value(row))
     }
 

@@ -162,11 +162,45 @@ fn windows_must_be_sorted_and_columns_must_be_there() {
     let error = accumulator(contract).observe(&rows, Some(&BooleanArray::from(vec![true]))).unwrap_err();
     assert_eq!(error, DisclosureError::MarksMismatch { marks: 1, rows: 2 });
 
+    // A measure stored with other decimals means another number; a dimension cannot be null.
+    let other = |from: &str, to: &str| {
+        Contract::parse(&text("active", OPEN, "none").replace(from, to), "trips.yaml").expect("a contract").0
+    };
+    let open = &contracts()[0];
+    for (from, to, column) in [
+        ("USD, decimals: 2", "USD, decimals: 1", "fare"),
+        ("  - {name: colour, logicalType: string, required: true, description: Which}\n", "", "colour"),
+    ] {
+        let rows = observations(&other(from, to), &cell(2));
+        let error = accumulator(open).observe(&rows, None).unwrap_err();
+        assert_eq!(error, DisclosureError::MissingColumn { column: column.into() });
+    }
+
     let peers = Contract::from_public(contract.public_document()).unwrap();
     let error = Accumulator::new(&peers, windows(), Limits::default()).unwrap_err();
     assert!(matches!(error, DisclosureError::NoDataset { .. }));
     let mut other = accumulator(&contracts()[1]);
     assert!(matches!(other.merge(accumulator(contract)), Err(DisclosureError::ContractMismatch { .. })));
+}
+
+/// Else no window with such a row would ever close.
+#[test]
+fn rows_stored_before_a_measure_was_added_have_no_value_of_it() {
+    let older = text("active", OPEN, "none")
+        .replace("  - {name: fare, logicalType: number, description: How much}\n", "")
+        .replace("      fare: {unit: USD, decimals: 2, min: 0, max: 1000, publish: [count, sum]}\n", "");
+    let older = Contract::parse(&older, "trips.yaml").expect("a contract").0;
+    assert_eq!(older.measures.len(), 1);
+    let contract = &contracts()[0];
+    assert_eq!(contract.breaks(&older), None);
+    let mut accumulator = accumulator(contract);
+    accumulator.observe(&observations(&older, &cell(3)), None).unwrap();
+    accumulator.observe(&observations(contract, &cell(2)), None).unwrap();
+    let disclosed = disclose_one(accumulator.finish().swap_remove(0), contract).unwrap();
+    let Entry::Release(release) = disclosed.entry() else { panic!("a release") };
+    let [cell] = release.cells.as_slice() else { panic!("one cell") };
+    assert_eq!((cell.observations, cell.measures[0].count), (5, 5));
+    assert_eq!((cell.measures[1].count, cell.measures[1].sum), (2, 1000));
 }
 
 #[test]

@@ -24,9 +24,9 @@ pub(crate) const HOUR: i64 = 3_600_000_000;
 pub(crate) const OPEN: &str = "{method: open, reason: machines only, approver: the office}";
 pub(crate) const THRESHOLD: &str = "{method: threshold, k: 10, approver: the office}";
 
-/// A contract over two dimensions and two measures.
-pub(crate) fn contract(status: &str, disclosure: &str, contributor: &str) -> Contract {
-    let text = format!(
+/// The file of a contract over two dimensions and two measures.
+pub(crate) fn text(status: &str, disclosure: &str, contributor: &str) -> String {
+    format!(
         "apiVersion: v3.1.0
 kind: DataContract
 id: traffic.trips
@@ -61,8 +61,12 @@ customProperties:
     columns: {{at: timestamp, borough: text, colour: text, speed: number, fare: number, rider: text, riders: integer}}
     contributor: {contributor}
 "
-    );
-    let parsed = Contract::parse(&text, "trips.yaml");
+    )
+}
+
+/// The contract of [`text`].
+pub(crate) fn contract(status: &str, disclosure: &str, contributor: &str) -> Contract {
+    let parsed = Contract::parse(&text(status, disclosure, contributor), "trips.yaml");
     parsed.unwrap_or_else(|findings| panic!("{findings:?}")).0
 }
 
