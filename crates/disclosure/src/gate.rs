@@ -17,7 +17,8 @@
 //! - The suppressed share is a band, taken of the suppressed observations rounded up to a multiple of `k`, and of at
 //!   least `k` for each suppressed cell: the edge of a band cannot tell one suppressed row from two, nor that each
 //!   suppressed cell holds just one. So a band may be too wide, and is never too narrow.
-//! - Coverage counts the observations in published cells only.
+//! - Coverage counts the observations in published cells only, and tells no number of sources: one whose rows are all
+//!   suppressed would be counted.
 //! - Each window leaves once, as revision 0: the difference of two revisions would be the late rows.
 //! - No time is finer than a window: closed-through is aligned down to a window's edge.
 //!
@@ -99,6 +100,14 @@ impl Terms<'_> {
         Ok(closed_through)
     }
 
+    /// How many sources a release names: none for a threshold product, or one whose rows are all suppressed would show.
+    fn sources_told(&self) -> u32 {
+        match self.contract.method {
+            Method::Open { .. } => self.sources,
+            Method::Threshold { .. } => 0,
+        }
+    }
+
     fn salt(&self, window: Window) -> [u8; 32] {
         self.salt_key.salt(&self.contract.product, window.start, window.end, self.revision)
     }
@@ -132,7 +141,7 @@ pub fn disclose(rollup: Rollup, terms: &Terms<'_>) -> Result<Disclosed, Disclosu
             dimensions: terms.contract.dimensions.iter().map(|dimension| dimension.name.clone()).collect(),
             measures: terms.contract.measures.iter().map(|measure| measure.name.clone()).collect(),
             decimals: terms.contract.measures.iter().map(|measure| measure.decimals).collect(),
-            coverage: ReleaseCoverage { observations: published.observations, sources: terms.sources },
+            coverage: ReleaseCoverage { observations: published.observations, sources: terms.sources_told() },
             cells: published.cells,
             suppressed: published.suppressed,
             suppressed_share: published.share,

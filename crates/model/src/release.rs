@@ -148,7 +148,8 @@ impl ShareBand {
 pub struct ReleaseCoverage {
     /// Observations in published cells.
     pub observations: u64,
-    /// Sources that feed the dataset.
+    /// Sources with an observation in the window. 0 means not told: a threshold release never tells, for it would count
+    /// a source whose observations are all held back.
     pub sources: u32,
 }
 
