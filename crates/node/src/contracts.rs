@@ -199,8 +199,8 @@ fn learned(contract: &Contract) -> Vec<String> {
             ));
             sentences.push("If all contributors of a cell share one value, that value shows; one whose value dwarfs the others' shows in the sum.".to_owned());
             sentences.push(format!(
-                "That a cell is suppressed says that it has between 1 and {} contributors.",
-                k.saturating_sub(1)
+                "That a cell is suppressed says that it has between 1 and {few} contributors, or a measure with values from so few, or one that lacks its value in so few rows.",
+                few = k.saturating_sub(1)
             ));
         }
     }
