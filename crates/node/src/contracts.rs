@@ -197,7 +197,11 @@ fn learned(contract: &Contract) -> Vec<String> {
                 "Of a published cell: how many observations it has, and the count, sum and sum of squares of {}; no single value.",
                 contract.measures.iter().map(|measure| measure.name.as_str()).collect::<Vec<_>>().join(", ")
             ));
-            sentences.push("If all contributors of a cell share one value, that value shows; one whose value dwarfs the others' shows in the sum.".to_owned());
+            sentences.push(
+                "If all contributors of a cell share one value, that value shows; one whose value dwarfs the others', or \
+                 who alone has a value other than zero, shows in the sum."
+                    .to_owned(),
+            );
             sentences.push(format!(
                 "That a cell is suppressed says that it has between 1 and {few} contributors, or a measure with values from so few, or one that lacks its value in so few rows.",
                 few = k.saturating_sub(1)

@@ -63,7 +63,7 @@ pub async fn answer(sql: &str, sources: &[(PathBuf, Vec<PathBuf>)], city: Zone) 
         catalog.register_schema(product.domain.as_str(), schema)?;
     }
     let state = context.state();
-    let mut statement = state.sql_to_statement(sql, &Dialect::PostgreSQL)?;
+    let mut statement = state.sql_to_statement(sql, &Dialect::Generic)?;
     using::write_out(&mut statement)?;
     let plan = state.statement_to_plan(statement).await?;
     Ok(context.execute_logical_plan(plan).await?.collect().await?)
