@@ -30,6 +30,7 @@ use crate::catalog::Catalogue;
 use crate::completeness::ProductCompleteness;
 use crate::engine::{Answer, CityView, QueryOptions};
 use crate::error::{QueryError, Stage};
+use crate::forms;
 use crate::limits::Limits;
 use crate::product::Product;
 use crate::reading::Reader;
@@ -161,6 +162,7 @@ impl Asker {
         let mut statement = state.sql_to_statement(sql, &Dialect::Generic).map_err(planning)?;
         statement::must_be_small(&statement)?;
         statement::must_read(&statement)?;
+        forms::must_be_kept_to(&statement)?;
         using::write_out(&mut statement)?;
         self.must_be_known(state, &statement, standings)?;
         let plan = state.statement_to_plan(statement).await.map_err(planning)?;

@@ -6,7 +6,9 @@
 //! or a DISTINCT makes them plain. Whatever else stands above rows is refused. Above that, SQL is DataFusion's own.
 
 mod aggregate;
+mod exact;
 mod refusal;
+mod sound;
 mod steady;
 mod time;
 
@@ -20,10 +22,11 @@ use datafusion::common::{Column, DFSchema, JoinType, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Distinct, Expr, Filter, Join, LogicalPlan, Projection, Subquery, SubqueryAlias, TableScan, TableScanBuilder,
+    Distinct, Expr, Filter, Join, LogicalPlan, Projection, Subquery, SubqueryAlias, TableScan, TableScanBuilder, Union,
 };
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
+use self::exact::exact;
 use crate::error::QueryError;
 use crate::product::{CellsTable, Product, RowsTable};
 
@@ -39,7 +42,11 @@ pub(crate) struct Rewriter {
 impl AnalyzerRule for Rewriter {
     fn analyze(&self, plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
         time::keeps_hours(&plan)?;
-        Rewrite { zone: self.zone, now: self.now, options: Arc::new(options.clone()) }.plain(plan)
+        sound::must_be_sound(&plan)?;
+        let keeps_zone = sound::must_keep_zone(&plan, self.zone);
+        let rewrite = Rewrite { zone: self.zone, now: self.now, options: Arc::new(options.clone()) };
+        let plan = rewrite.plain(plan)?;
+        keeps_zone.map(|()| plan)
     }
 
     fn name(&self) -> &str {
@@ -187,10 +194,14 @@ impl Rewrite {
         let names = NamePreserver::new(&plan);
         let plan = plan.map_expressions(|expr| {
             let name = names.save(&expr);
-            let expr = expr.transform_up(|expr| self.subquery(expr, &schema))?;
+            let expr = expr.transform_up(|expr| self.subquery(expr, &schema)?.transform_data(|e| exact(e, &schema)))?;
             Ok(expr.update_data(|expr| name.restore(expr)))
         })?;
-        plan.data.recompute_schema()
+        match plan.data {
+            // whose schema would stay as it was
+            LogicalPlan::Union(union) => Union::try_new_with_loose_types(union.inputs).map(LogicalPlan::Union),
+            plan => plan.recompute_schema(),
+        }
     }
 
     /// Rewrites the plan within a subquery expression of a node with this schema below it.

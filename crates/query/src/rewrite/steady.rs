@@ -10,6 +10,7 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Subquery, Volatility, lit};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
+use super::exact::exact;
 use super::{Kind, Rewrite, Rows, refusal};
 use crate::civil::Unit;
 
@@ -57,7 +58,8 @@ impl Rewrite {
             | Expr::TryCast(_)
             | Expr::InList(_)
             | Expr::ScalarFunction(_) => {
-                Ok(expr.map_children(|child| Ok(Transformed::yes(self.steady(rows, child)?)))?.data)
+                let expr = expr.map_children(|child| Ok(Transformed::yes(self.steady(rows, child)?)))?.data;
+                Ok(exact(expr, rows.plan.schema())?.data)
             }
             _ => Err(refusal::expression(&rows.product).into()),
         }

@@ -55,7 +55,7 @@ pub(super) fn new_york() -> World {
     )
 }
 
-async fn check(node: &Node, questions: &[(&str, &[&str])]) {
+pub(super) async fn check(node: &Node, questions: &[(&str, &[&str])]) {
     let mut wrong = Vec::new();
     for (sql, expected) in questions {
         let rows = node.rows(sql).await;

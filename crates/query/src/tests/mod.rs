@@ -5,6 +5,8 @@ mod agreement;
 mod answers;
 mod bounds;
 mod completeness;
+mod exact;
 mod fixture;
 mod refusals;
 mod replicas;
+mod sound;
