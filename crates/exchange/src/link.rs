@@ -14,6 +14,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
 };
 use tonic::transport::server::Connected;
+use tracing::Instrument;
 
 use crate::identity::IdentityError;
 
@@ -199,6 +200,25 @@ pub(crate) fn random(entropy: &dyn Entropy) -> u64 {
 pub trait Blocking: Send + Sync {
     /// Runs `work` soon; the simulation does it at once, in place. Work may be dropped unrun when the node stops.
     fn execute(&self, work: Box<dyn FnOnce() + Send>);
+
+    /// Runs a future that may think for long between two waits, such as the planning of a question, where it keeps
+    /// nothing else waiting; the simulation runs it as any other.
+    fn drive(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>);
+}
+
+/// Runs a future by [`Blocking::drive`] and gives its output. It goes on to its end where nobody waits any more.
+pub fn run_driven<T, W>(executor: &dyn Blocking, work: W) -> impl Future<Output = Result<T, Stopped>> + Send + use<T, W>
+where
+    T: Send + 'static,
+    W: Future<Output = T> + Send + 'static,
+{
+    let (sender, receiver) = oneshot::channel();
+    let work = async move {
+        // Nobody waits any more: the result is not wanted.
+        let _ = sender.send(work.await);
+    };
+    executor.drive(Box::pin(work.instrument(tracing::Span::current())));
+    async move { receiver.await.map_err(|_| Stopped) }
 }
 
 /// The node is stopping: the work was not done.

@@ -60,6 +60,10 @@ impl Blocking for InPlace {
     fn execute(&self, work: Box<dyn FnOnce() + Send>) {
         work();
     }
+
+    fn drive(&self, work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) {
+        drop(tokio::spawn(work));
+    }
 }
 
 /// TCP, on loopback.

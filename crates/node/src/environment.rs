@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -127,6 +128,11 @@ struct TokioBlocking;
 impl Blocking for TokioBlocking {
     fn execute(&self, work: Box<dyn FnOnce() + Send>) {
         drop(tokio::task::spawn_blocking(work));
+    }
+
+    fn drive(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        let runtime = tokio::runtime::Handle::current();
+        drop(tokio::task::spawn_blocking(move || runtime.block_on(work)));
     }
 }
 

@@ -1,10 +1,14 @@
 //! Questions: the engine's answer as one Arrow IPC stream in pieces, then its completeness.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
+use civicmesh_exchange::link::run_driven;
 use civicmesh_proto::department::v1 as proto;
-use civicmesh_query::{Answer, QueryOptions};
-use tokio::time::Instant;
+use civicmesh_query::{Answer, QueryError, QueryOptions};
+use tokio::time::{Instant, timeout};
 
 use super::failure::Failure;
 use super::wire;
@@ -13,15 +17,31 @@ use crate::compose::Parts;
 /// Bytes of an answer in one message.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Answers one question.
-pub(super) async fn answer(parts: &Parts, request: proto::QueryRequest) -> Result<Vec<proto::QueryResponse>, Failure> {
+/// How long past its limit a question is waited for: the engine keeps the limit itself, unless it plans without a pause.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Answers one question. It is planned and run where it holds up nothing else, and is given up when the client is gone.
+pub(super) async fn answer(
+    parts: &Arc<Parts>,
+    request: proto::QueryRequest,
+) -> Result<Vec<proto::QueryResponse>, Failure> {
     let proto::QueryRequest { sql, require_complete } = request;
     let begun = Instant::now();
     let now = parts.environment.clock.now();
     let options = QueryOptions { require_complete };
-    let answered = tokio::select! {
-        () = parts.tasks.abort.cancelled() => Err(Failure::new(proto::ErrorCode::Stopping, "the node is stopping")),
-        answered = parts.engine.query(&sql, now, &options) => answered.map_err(Failure::from).and_then(pieces),
+    let given_up = parts.tasks.abort.child_token();
+    let _given_up_when_dropped = given_up.clone().drop_guard();
+    let asked = Arc::clone(parts);
+    let answering = run_driven(&*parts.environment.blocking, async move {
+        tokio::select! {
+            () = given_up.cancelled() => Err(Failure::new(proto::ErrorCode::Stopping, "the node is stopping")),
+            answered = asked.engine.query(&sql, now, &options) => answered.map_err(Failure::from).and_then(pieces),
+        }
+    });
+    let time_ms_max = parts.config.limits.query_ms_max;
+    let answered = match timeout(Duration::from_millis(time_ms_max) + GRACE, answering).await {
+        Ok(answered) => answered.map_err(Failure::from).flatten(),
+        Err(_) => Err(QueryError::TimedOut { time_ms_max }.into()),
     };
     let outcome = match &answered {
         Ok(_) => "ok",
