@@ -1,0 +1,3 @@
+//! `civicmesh-sim`: a whole city of nodes in one process, over a simulated network and clock.
+
+fn main() {}
