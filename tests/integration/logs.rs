@@ -33,7 +33,7 @@ fn ids(node: &Node, name: &str, key: &str, said: &str) -> BTreeSet<String> {
 async fn ask_as(node: &Node, id: &str) -> String {
     let url = format!("http://{}", node.address("department_listen"));
     let channel = Endpoint::from_shared(url).expect("a URL").connect().await.expect("connected");
-    let mut request = tonic::Request::new(QueryRequest { sql: TOTAL.to_owned(), require_complete: false });
+    let mut request = tonic::Request::new(QueryRequest { sql: TOTAL.to_owned(), ..QueryRequest::default() });
     let bearer = format!("Bearer {}", node.token("query"));
     request.metadata_mut().insert("authorization", bearer.parse().expect("ASCII"));
     request.metadata_mut().insert("x-request-id", id.parse().expect("ASCII"));

@@ -4,6 +4,7 @@ use crate::city::{City, Node, civicmesh, eventually, must, text};
 use crate::sample::{self, TOTAL, arrives, total};
 use civicmesh_node::client::{Client, ClientError};
 use civicmesh_node::office::Purpose;
+use civicmesh_node::query::QueryOptions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -35,7 +36,7 @@ fn code(node: &Node, sql: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let asked = async {
         let mut client = Client::connect(text(&node.dir), Purpose::Query, Default::default()).expect("a client");
-        client.query(sql, false).await
+        client.query(sql, &QueryOptions::default()).await
     };
     match runtime.block_on(asked) {
         Err(ClientError::Refused { code, .. }) => code,

@@ -3,6 +3,8 @@
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
+use crate::values::{age, share};
+
 /// A city needs a cluster of brains, not one central brain: one node a department, raw observations stay at home,
 /// only releases travel, and any node answers a question across the whole city.
 #[derive(Debug, Parser)]
@@ -56,6 +58,17 @@ pub enum AnswerFormat {
     Csv,
     /// Rows only; the footer goes to stderr
     Parquet,
+}
+
+/// What becomes of a bound of time that cuts a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Cut {
+    /// The question is refused, with the bounds that would do
+    Error,
+    /// Only the windows that lie wholly inside are read
+    Inside,
+    /// Every window that is touched is read
+    Covering,
 }
 
 #[derive(Debug, Subcommand)]
@@ -272,6 +285,15 @@ pub struct QueryCommand {
     /// Exit 3 instead of answering when anything that the question touches is missing
     #[arg(long)]
     pub require_complete: bool,
+    /// Exit 3 when an owner confirmed its newest release longer ago than this, e.g. 90s, 15m, 6h, 2d
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub max_staleness: Option<i64>,
+    /// Exit 3 when less than this share of the expected windows is here, e.g. 0.95 or 95%
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub min_coverage: Option<f64>,
+    /// What becomes of a bound of time that cuts a window: refuse, or read the windows inside, or all that are touched
+    #[arg(long, value_enum, default_value_t = Cut::Error)]
+    pub window_cut: Cut,
     /// How the answer is printed
     #[arg(long, value_enum, default_value_t = AnswerFormat::Table)]
     pub format: AnswerFormat,

@@ -1,7 +1,7 @@
 //! The `civicmesh` command: one binary for the city's office, a department's node, and those who ask.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed and says why, 2 usage,
-//! 3 `--require-complete` not met.
+//! 3 completeness, freshness or coverage demanded and not met.
 
 mod args;
 mod city;
@@ -14,6 +14,7 @@ mod query;
 mod render;
 mod say;
 mod status;
+mod values;
 
 use args::{Arguments, Command};
 use clap::{CommandFactory, Parser};

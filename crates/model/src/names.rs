@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The longest name, in bytes.
 pub const NAME_BYTES_MAX: usize = 40;
 /// Schemas that SQL keeps for itself: a domain is a schema, so none may be called so.
-const SCHEMAS_RESERVED: [&str; 3] = ["information_schema", "pg_catalog", "public"];
+const SCHEMAS_RESERVED: [&str; 4] = ["civicmesh", "information_schema", "pg_catalog", "public"];
 /// How much of a refused name an error quotes, in characters.
 const QUOTED_CHARACTERS_MAX: usize = 60;
 

@@ -13,7 +13,7 @@ use civicmesh_exchange::tls::{Guest, TlsError};
 use civicmesh_model::time::UtcMicros;
 use civicmesh_proto::department::v1 as wire;
 use civicmesh_proto::department::v1::department_service_client::DepartmentServiceClient;
-use civicmesh_query::ProductCompleteness;
+use civicmesh_query::{ProductCompleteness, QueryOptions};
 use futures::StreamExt;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
@@ -24,7 +24,7 @@ use tonic::{Request, Status};
 
 use crate::config::{Config, ConfigError};
 pub use crate::department::Unreadable;
-use crate::department::{completeness_read, detail};
+use crate::department::{asking, completeness_read, detail};
 use crate::environment::Environment;
 use crate::preview::ProductPreview;
 use crate::status::CityStatus;
@@ -94,7 +94,7 @@ pub enum ClientError {
         /// The request's id, as in the node's log.
         request_id: String,
     },
-    /// Completeness was required, and the answer has a gap.
+    /// Completeness, freshness or coverage was demanded, and the answer falls short of it.
     #[error("{message}")]
     Incomplete {
         /// What is missing.
@@ -229,6 +229,8 @@ pub struct QueryAnswer {
     pub batches: Vec<RecordBatch>,
     /// One for each product that the question touches.
     pub completeness: Vec<ProductCompleteness>,
+    /// What the asker should know beside, in plain words.
+    pub notices: Vec<String>,
     /// How long it took, from the question to the last row.
     pub elapsed: Duration,
 }
@@ -335,9 +337,9 @@ impl Client {
     }
 
     /// Asks a question.
-    pub async fn query(&mut self, sql: &str, require_complete: bool) -> Result<QueryAnswer, ClientError> {
+    pub async fn query(&mut self, sql: &str, options: &QueryOptions) -> Result<QueryAnswer, ClientError> {
         let begun = tokio::time::Instant::now();
-        let request = self.request(wire::QueryRequest { sql: sql.to_owned(), require_complete });
+        let request = self.request(asking(sql, options));
         let mut parts = self.service.query(request).await.map_err(|status| self.refused(status))?.into_inner();
         let (mut ipc, mut completeness) = (Vec::new(), None);
         while let Some(part) = parts.next().await {
@@ -353,8 +355,9 @@ impl Client {
         let reader = StreamReader::try_new(ipc.as_slice(), None).map_err(|_| ClientError::Rows)?;
         let schema = reader.schema();
         let batches = reader.collect::<Result<_, _>>().map_err(|_| ClientError::Rows)?;
-        let completeness = completeness.products.into_iter().map(completeness_read).collect::<Result<_, _>>()?;
-        Ok(QueryAnswer { schema, batches, completeness, elapsed: begun.elapsed() })
+        let wire::Completeness { products, notices } = completeness;
+        let completeness = products.into_iter().map(completeness_read).collect::<Result<_, _>>()?;
+        Ok(QueryAnswer { schema, batches, completeness, notices, elapsed: begun.elapsed() })
     }
 
     /// The city as the node sees it.
@@ -388,7 +391,7 @@ impl Client {
         };
         let code = detail.code();
         let wire::ErrorDetail { code: _, message, instead, product, request_id } = detail;
-        if code == wire::ErrorCode::Incomplete {
+        if matches!(code, wire::ErrorCode::Incomplete | wire::ErrorCode::Stale | wire::ErrorCode::Uncovered) {
             return ClientError::Incomplete { message };
         }
         let some = |text: String| (!text.is_empty()).then_some(text);

@@ -1,13 +1,16 @@
-//! The city's catalogue for one question: a schema a domain, a table a product.
+//! The city's catalogue for one question: a schema a domain, a table a product, and beside them what the node tells of
+//! itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use civicmesh_model::time::Zone;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::Result;
 
 use crate::product::{Product, RowsTable};
+use crate::told::{self, CompletenessTable};
 
 /// The one catalog, under the city's name.
 #[derive(Debug)]
@@ -20,16 +23,18 @@ pub(crate) struct Catalogue {
 struct Domains(BTreeMap<String, Arc<Domain>>);
 
 #[derive(Debug, Default)]
-struct Domain(BTreeMap<String, Arc<RowsTable>>);
+struct Domain(BTreeMap<String, Arc<dyn TableProvider>>);
 
 impl Catalogue {
-    pub(crate) fn new<'a>(city: &str, products: impl IntoIterator<Item = &'a Arc<Product>>) -> Self {
+    pub(crate) fn new<'a>(city: &str, zone: Zone, products: impl IntoIterator<Item = &'a Arc<Product>>) -> Self {
         let mut domains: BTreeMap<String, Domain> = BTreeMap::new();
         for product in products {
             let id = product.id();
             let domain = domains.entry(id.domain.to_string()).or_default();
             domain.0.insert(id.product.to_string(), Arc::new(RowsTable(product.clone())));
         }
+        let told: Arc<dyn TableProvider> = Arc::new(CompletenessTable::new(zone));
+        domains.insert(told::SCHEMA.to_owned(), Domain(BTreeMap::from([(told::COMPLETENESS.to_owned(), told)])));
         let domains = domains.into_iter().map(|(name, domain)| (name, Arc::new(domain))).collect();
         Self { city: city.to_owned(), domains: Arc::new(Domains(domains)) }
     }
@@ -66,7 +71,7 @@ impl SchemaProvider for Domain {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        Ok(self.0.get(name).map(|table| table.clone() as _))
+        Ok(self.0.get(name).cloned())
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -4,6 +4,9 @@ use civicmesh_model::names::{DomainName, ProductId};
 use civicmesh_model::release::{MethodTag, ShareBand};
 use civicmesh_model::time::UtcMicros;
 
+use crate::engine::QueryOptions;
+use crate::error::QueryError;
+
 /// What a question touches of one product, and what of that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProductCompleteness {
@@ -52,6 +55,9 @@ pub struct ProductCompleteness {
     pub contract_version: String,
     /// The highest revision of a touched window.
     pub revision_max: Option<u32>,
+    /// Whether its owner was found out: it signed what does not follow from what it signed before, and which of the two
+    /// is true nobody here can tell.
+    pub found_out: bool,
     /// Whether figures from this product are what raw rows would give: nothing touched is suppressed or missing.
     pub exact: bool,
     /// What is missing, in plain words; empty when nothing is.
@@ -75,8 +81,10 @@ impl ProductCompleteness {
         });
         // no window is expected of a contract without an end until one is closed: that none is, is the gap
         let unreleased = self.closed_through.is_none() && self.windows_open == 0;
+        let two_stories = || format!("{}: {} was found out, it told two stories of it", self.product, self.owner);
         [
             unreleased.then(|| format!("{}: nothing of it is released yet", self.product)),
+            self.found_out.then(two_stories),
             windows(self.windows_open, "not yet closed or not yet here"),
             windows(self.windows_expired, "past their retention"),
             windows(self.windows_missing, "without any observation"),
@@ -88,12 +96,84 @@ impl ProductCompleteness {
         .collect()
     }
 
+    /// Windows that are here, those in which nothing happened included.
+    pub fn windows_here(&self) -> u64 {
+        self.windows_present + self.windows_empty - self.windows_missing
+    }
+
+    /// The share of the expected windows that are here, from 0 to 1; 1 where none is expected of a product that is
+    /// released, 0 where nothing of it is released.
+    pub fn coverage(&self) -> f64 {
+        match (self.windows_expected, self.closed_through) {
+            (0, Some(_)) => 1.0,
+            (0, None) => 0.0,
+            (expected, _) => self.windows_here() as f64 / expected as f64,
+        }
+    }
+
+    /// What to say where the owner confirmed its head longer ago than this, or never. An own product is never stale.
+    fn staleness_beyond(&self, staleness_us_max: i64) -> Option<String> {
+        let seconds = |us: i64| us / 1_000_000;
+        match self.head_age_us {
+            _ if self.own => None,
+            Some(age) if age <= staleness_us_max => None,
+            Some(age) => Some(format!(
+                "{}: {} confirmed its newest release {} s ago, and at most {} s are allowed",
+                self.product,
+                self.owner,
+                seconds(age),
+                seconds(staleness_us_max)
+            )),
+            None => Some(format!("{}: {} never confirmed a release to this node", self.product, self.owner)),
+        }
+    }
+
+    /// What to say where less than this share of the expected windows is here.
+    fn coverage_below(&self, coverage_min: f64) -> Option<String> {
+        (self.coverage() < coverage_min).then(|| {
+            format!(
+                "{}: {} of {} expected windows are here ({:.1} %), and at least {:.1} % are demanded",
+                self.product,
+                self.windows_here(),
+                self.windows_expected,
+                100.0 * self.coverage(),
+                100.0 * coverage_min
+            )
+        })
+    }
+
     /// Writes down what the other fields say together.
     pub(crate) fn conclude(mut self) -> Self {
         let gaps = self.gaps();
         self.exact = gaps.is_empty();
         self.note = gaps.join("; ");
         self
+    }
+}
+
+/// Whether an answer of this completeness may be given at all.
+pub(crate) fn must_suffice(completeness: &[ProductCompleteness], options: &QueryOptions) -> Result<(), QueryError> {
+    let QueryOptions { require_complete, staleness_us_max, coverage_min, window_cut: _ } = *options;
+    let suppressed = completeness.iter().filter(|product| product.cells_suppressed > 0);
+    let products: Vec<_> = suppressed.map(|product| product.product.clone()).collect();
+    if !products.is_empty() && completeness.iter().all(|product| product.cells == 0) {
+        return Err(QueryError::AllSuppressed { products });
+    }
+    let lines = |line: &dyn Fn(&ProductCompleteness) -> Option<String>| -> Vec<String> {
+        completeness.iter().filter_map(line).collect()
+    };
+    let stale = lines(&|product| product.staleness_beyond(staleness_us_max?));
+    if !stale.is_empty() {
+        return Err(QueryError::Stale { stale });
+    }
+    let uncovered = lines(&|product| product.coverage_below(coverage_min?));
+    if !uncovered.is_empty() {
+        return Err(QueryError::Uncovered { uncovered });
+    }
+    let gaps: Vec<String> = completeness.iter().flat_map(ProductCompleteness::gaps).collect();
+    match require_complete && !gaps.is_empty() {
+        true => Err(QueryError::Incomplete { gaps }),
+        false => Ok(()),
     }
 }
 

@@ -26,10 +26,29 @@ pub struct CityView {
 }
 
 /// What the asker wants beside the answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct QueryOptions {
     /// A gap is an error.
     pub require_complete: bool,
+    /// The oldest that a peer's head may be, in microseconds since its owner last confirmed it; older is an error.
+    pub staleness_us_max: Option<i64>,
+    /// The least share of the expected windows that must be here, from 0 to 1; less is an error. A window in which
+    /// nothing happened counts as here, one that its contract calls missing does not.
+    pub coverage_min: Option<f64>,
+    /// What becomes of a bound of time that cuts a window.
+    pub window_cut: WindowCut,
+}
+
+/// What becomes of a bound of time that cuts a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WindowCut {
+    /// The question is refused.
+    #[default]
+    Error,
+    /// Only the windows that lie wholly inside are read.
+    Inside,
+    /// Every window that is touched is read.
+    Covering,
 }
 
 /// An answer.
@@ -41,6 +60,8 @@ pub struct Answer {
     pub batches: Vec<RecordBatch>,
     /// How complete it is, by product, in the order of their names.
     pub completeness: Vec<ProductCompleteness>,
+    /// What the asker should know beside, in plain words.
+    pub notices: Vec<String>,
 }
 
 impl std::fmt::Debug for Answer {

@@ -52,6 +52,18 @@ pub enum QueryError {
         /// One line a gap.
         gaps: Vec<String>,
     },
+    /// A peer's head is older than the question allows.
+    #[error("the answer is too old: {}", .stale.join("; "))]
+    Stale {
+        /// One line a product.
+        stale: Vec<String>,
+    },
+    /// Fewer windows are here than the question demands.
+    #[error("the answer covers too little: {}", .uncovered.join("; "))]
+    Uncovered {
+        /// One line a product.
+        uncovered: Vec<String>,
+    },
     /// The SQL cannot be parsed or planned. The text speaks of the question's own words only.
     #[error("{0}")]
     Sql(String),

@@ -85,6 +85,11 @@ pub(crate) struct Stretch {
 }
 
 impl Scans {
+    /// All of a product's time, whatever the cells say.
+    pub(crate) fn whole(product: Arc<Product>) -> Self {
+        Self { product, columns: BTreeSet::from([0]), filters: vec![Vec::new()] }
+    }
+
     /// The stretch of time outside of which no scan reads.
     pub(crate) fn stretch(&self) -> Stretch {
         let stretches = self.filters.iter().map(|filters| {

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use civicmesh_node::Environment;
 use civicmesh_node::client::{Complete, IngestRequest, QueryAnswer};
 use civicmesh_node::office::{CityOffice, Departure, NodeFolder, Purpose};
+use civicmesh_node::query::QueryOptions;
 use civicmesh_node::status::{CityStatus, LinkState};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -189,7 +190,7 @@ impl Nodes {
     }
 
     pub async fn ask(&self, domain: &str, sql: &str) -> Result<QueryAnswer> {
-        client(self.dir(domain), Purpose::Query)?.query(sql, false).await.map_err(in_words)
+        client(self.dir(domain), Purpose::Query)?.query(sql, &QueryOptions::default()).await.map_err(in_words)
     }
 
     async fn status(&self, domain: &str) -> Result<CityStatus> {

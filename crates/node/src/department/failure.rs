@@ -91,7 +91,11 @@ fn grpc_code(code: ErrorCode) -> Code {
         ErrorCode::Token => Code::Unauthenticated,
         ErrorCode::NotGranted => Code::PermissionDenied,
         ErrorCode::UnknownProduct | ErrorCode::UnknownDataset | ErrorCode::UnknownFile => Code::NotFound,
-        ErrorCode::AllSuppressed | ErrorCode::Incomplete | ErrorCode::Released => Code::FailedPrecondition,
+        ErrorCode::AllSuppressed
+        | ErrorCode::Incomplete
+        | ErrorCode::Stale
+        | ErrorCode::Uncovered
+        | ErrorCode::Released => Code::FailedPrecondition,
         ErrorCode::TooLarge | ErrorCode::Busy => Code::ResourceExhausted,
         ErrorCode::Stopping => Code::Unavailable,
     }
@@ -206,6 +210,8 @@ impl From<QueryError> for Failure {
                 None => Failure::new(ErrorCode::AllSuppressed, text),
             },
             QueryError::Incomplete { .. } => Failure::new(ErrorCode::Incomplete, text),
+            QueryError::Stale { .. } => Failure::new(ErrorCode::Stale, text),
+            QueryError::Uncovered { .. } => Failure::new(ErrorCode::Uncovered, text),
             QueryError::Sql(_) | QueryError::Execution(_) | QueryError::Overflow => Failure::new(ErrorCode::Sql, text),
             QueryError::Busy { .. } => Failure::new(ErrorCode::Busy, text),
             QueryError::TooLarge { .. } | QueryError::TimedOut { .. } => Failure::new(ErrorCode::TooLarge, text),

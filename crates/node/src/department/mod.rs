@@ -4,6 +4,7 @@ mod authorize;
 mod failure;
 mod ingest;
 mod query;
+mod question;
 mod server;
 mod upload;
 mod wire;
@@ -30,6 +31,7 @@ pub(crate) use self::authorize::Tokens;
 pub(crate) use self::failure::detail;
 pub(crate) use self::server::serve;
 pub(crate) use self::upload::prepare;
+pub(crate) use self::question::asking;
 pub use self::wire::Unreadable;
 pub(crate) use self::wire::completeness_read;
 

@@ -7,11 +7,11 @@ use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use civicmesh_exchange::link::run_driven;
 use civicmesh_proto::department::v1 as proto;
-use civicmesh_query::{Answer, QueryError, QueryOptions};
+use civicmesh_query::{Answer, QueryError};
 use tokio::time::{Instant, timeout};
 
 use super::failure::Failure;
-use super::wire;
+use super::{question, wire};
 use crate::compose::Parts;
 
 /// Bytes of an answer in one message.
@@ -25,10 +25,9 @@ pub(super) async fn answer(
     parts: &Arc<Parts>,
     request: proto::QueryRequest,
 ) -> Result<Vec<proto::QueryResponse>, Failure> {
-    let proto::QueryRequest { sql, require_complete } = request;
+    let (sql, options) = question::asked(request)?;
     let begun = Instant::now();
     let now = parts.environment.clock.now();
-    let options = QueryOptions { require_complete };
     let given_up = parts.tasks.abort.child_token();
     let _given_up_when_dropped = given_up.clone().drop_guard();
     let asked = Arc::clone(parts);
@@ -54,7 +53,7 @@ pub(super) async fn answer(
 }
 
 fn pieces(answer: Answer) -> Result<Vec<proto::QueryResponse>, Failure> {
-    let Answer { schema, batches, completeness } = answer;
+    let Answer { schema, batches, completeness, notices } = answer;
     let defect = |_| Failure::new(proto::ErrorCode::Internal, "the answer's rows cannot be written");
     let mut writer = StreamWriter::try_new(Vec::new(), &schema).map_err(defect)?;
     for batch in &batches {
@@ -67,6 +66,6 @@ fn pieces(answer: Answer) -> Result<Vec<proto::QueryResponse>, Failure> {
         responses.push(proto::query_response::Part::Ipc(piece));
     }
     let products = completeness.into_iter().map(wire::completeness).collect();
-    responses.push(proto::query_response::Part::Completeness(proto::Completeness { products }));
+    responses.push(proto::query_response::Part::Completeness(proto::Completeness { products, notices }));
     Ok(responses.into_iter().map(|part| proto::QueryResponse { part: Some(part) }).collect())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Float64Type;
 use civicmesh_exchange::office::Purpose;
+use civicmesh_query::QueryOptions;
 
 use super::fixture::{City, DAILY, TRIPS, eventually, holds};
 use crate::client::ClientError;
@@ -63,7 +64,7 @@ async fn each_node_answers_a_question_over_both() {
 
     for domain in ["traffic", "weather"] {
         let answer = eventually("both products are here", || async {
-            let answer = city.client(domain, Purpose::Query).query(JOINED, false).await.ok()?;
+            let answer = city.client(domain, Purpose::Query).query(JOINED, &QueryOptions::default()).await.ok()?;
             (floats(&answer.batches, 1).len() == 2).then_some(answer)
         })
         .await;
@@ -86,7 +87,7 @@ async fn each_node_answers_a_question_over_both() {
     })
     .await;
     assert!(status.products.iter().any(|product| product.head_age_us.is_some()));
-    let answer = city.client("weather", Purpose::Query).query(JOINED, false).await.unwrap();
+    let answer = city.client("weather", Purpose::Query).query(JOINED, &QueryOptions::default()).await.unwrap();
     assert_eq!(floats(&answer.batches, 1), [22.0, 23.0]);
 
     // and it comes back with all it had acknowledged, on the same databases
@@ -104,8 +105,9 @@ async fn each_node_answers_a_question_over_both() {
 }
 
 async fn refusals(city: &City) {
-    let ask = |sql: &'static str, complete| async move {
-        city.client("weather", Purpose::Query).query(sql, complete).await.unwrap_err()
+    let ask = |sql: &'static str, require_complete| async move {
+        let options = QueryOptions { require_complete, ..QueryOptions::default() };
+        city.client("weather", Purpose::Query).query(sql, &options).await.unwrap_err()
     };
     match ask("SELECT max(speed) FROM traffic.trips", false).await {
         ClientError::Refused { code, instead, .. } => {
@@ -116,7 +118,8 @@ async fn refusals(city: &City) {
     }
     let incomplete = ask("SELECT avg(speed) FROM traffic.trips", true).await;
     assert!(matches!(incomplete, ClientError::Incomplete { .. }), "{incomplete:?}");
-    let wrong_token = city.client("weather", Purpose::Ingest).query("SELECT 1", false).await.unwrap_err();
+    let wrong_token =
+        city.client("weather", Purpose::Ingest).query("SELECT 1", &QueryOptions::default()).await.unwrap_err();
     assert!(matches!(&wrong_token, ClientError::Refused { code, .. } if code == "ERROR_CODE_TOKEN"), "{wrong_token:?}");
     let no_dataset = city.try_ingest("weather", "trips", "x.csv", "x\n").await.unwrap_err();
     assert!(no_dataset.to_string().contains("daily"), "{no_dataset}");

@@ -58,6 +58,10 @@ pub enum ErrorCode {
     Storage = 16,
     /// A defect of the node; its log says more.
     Internal = 17,
+    /// An owner confirmed its head longer ago than the question allows.
+    Stale = 18,
+    /// Fewer windows are here than the question demands.
+    Uncovered = 19,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -84,6 +88,8 @@ impl ErrorCode {
             Self::Stopping => "ERROR_CODE_STOPPING",
             Self::Storage => "ERROR_CODE_STORAGE",
             Self::Internal => "ERROR_CODE_INTERNAL",
+            Self::Stale => "ERROR_CODE_STALE",
+            Self::Uncovered => "ERROR_CODE_UNCOVERED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -107,6 +113,8 @@ impl ErrorCode {
             "ERROR_CODE_STOPPING" => Some(Self::Stopping),
             "ERROR_CODE_STORAGE" => Some(Self::Storage),
             "ERROR_CODE_INTERNAL" => Some(Self::Internal),
+            "ERROR_CODE_STALE" => Some(Self::Stale),
+            "ERROR_CODE_UNCOVERED" => Some(Self::Uncovered),
             _ => None,
         }
     }
@@ -279,7 +287,7 @@ pub struct UndoIngestResponse {
     pub rows: u64,
 }
 /// A question.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct QueryRequest {
     /// SQL; a product is the table `domain.product`.
     #[prost(string, tag = "1")]
@@ -287,6 +295,15 @@ pub struct QueryRequest {
     /// Make a gap an error.
     #[prost(bool, tag = "2")]
     pub require_complete: bool,
+    /// The oldest that a peer's head may be, in microseconds since its owner last confirmed it; none for any age.
+    #[prost(int64, optional, tag = "3")]
+    pub staleness_us_max: ::core::option::Option<i64>,
+    /// The least share of the expected windows that must be here, from 0 to 1; none for any share.
+    #[prost(double, optional, tag = "4")]
+    pub coverage_min: ::core::option::Option<f64>,
+    /// What becomes of a bound of time that cuts a window; unspecified for an error.
+    #[prost(enumeration = "WindowCut", tag = "5")]
+    pub window_cut: i32,
 }
 /// A part of an answer: the rows as one Arrow IPC stream cut into pieces, then the completeness.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -314,6 +331,9 @@ pub struct Completeness {
     /// One for each product that the question touches, sorted by name.
     #[prost(message, repeated, tag = "1")]
     pub products: ::prost::alloc::vec::Vec<ProductCompleteness>,
+    /// What the asker should know beside, in plain words.
+    #[prost(string, repeated, tag = "2")]
+    pub notices: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// How complete an answer is in one product, over the windows that the question asks for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -571,6 +591,43 @@ pub struct WindowPreview {
     /// Share of observations that would be suppressed.
     #[prost(enumeration = "ShareBand", tag = "5")]
     pub suppressed_share: i32,
+}
+/// What becomes of a bound of time that cuts a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WindowCut {
+    /// The same as an error.
+    Unspecified = 0,
+    /// The question is refused.
+    Error = 1,
+    /// Only the windows that lie wholly inside are read.
+    Inside = 2,
+    /// Every window that is touched is read.
+    Covering = 3,
+}
+impl WindowCut {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WINDOW_CUT_UNSPECIFIED",
+            Self::Error => "WINDOW_CUT_ERROR",
+            Self::Inside => "WINDOW_CUT_INSIDE",
+            Self::Covering => "WINDOW_CUT_COVERING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WINDOW_CUT_UNSPECIFIED" => Some(Self::Unspecified),
+            "WINDOW_CUT_ERROR" => Some(Self::Error),
+            "WINDOW_CUT_INSIDE" => Some(Self::Inside),
+            "WINDOW_CUT_COVERING" => Some(Self::Covering),
+            _ => None,
+        }
+    }
 }
 /// A share of observations, told in bands, since the exact share could tell a small cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

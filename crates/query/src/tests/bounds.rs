@@ -2,7 +2,7 @@
 
 use super::fixture::{Node, Table, World, contract, now, row};
 use crate::asking::Asker;
-use crate::engine::{Engine, QueryOptions};
+use crate::engine::{Engine, QueryOptions, WindowCut};
 use crate::error::QueryError;
 use crate::limits::Limits;
 
@@ -107,7 +107,9 @@ async fn functions_that_multiply_are_left_out() {
 #[test]
 fn questions_can_be_sent() {
     fn sent<T: Send>(_: impl Fn(&'static Engine) -> T) {}
-    sent(|engine| engine.query("SELECT 1", now(), &QueryOptions { require_complete: false }));
+    const OPTIONS: &QueryOptions =
+        &QueryOptions { require_complete: false, staleness_us_max: None, coverage_min: None, window_cut: WindowCut::Error };
+    sent(|engine| engine.query("SELECT 1", now(), OPTIONS));
 }
 
 /// What SQL says of USING: the shared column comes first and once, and is the one of the side that the join keeps.

@@ -9,6 +9,7 @@ use super::fixture::{Node, Row, Table, World, contract, now, row};
 use crate::completeness::ProductCompleteness;
 use crate::engine::QueryOptions;
 use crate::error::{QueryError, RefusalCode};
+use crate::shelf::Standing;
 
 const MARCH: &str = "grain: 1 day, start: 2020-03-01, end: 2020-04-01";
 const SPEED: &[(&str, &str)] = &[("speed", "unit: mi/h, decimals: 2, min: 1, max: 80")];
@@ -87,7 +88,8 @@ async fn a_question_of_suppressed_cells_alone_has_no_answer() {
 #[tokio::test]
 async fn a_gap_is_an_error_where_completeness_is_required() {
     let node = world().node();
-    let ask = async |sql| node.asker.ask(&node.shelf, sql, now(), &QueryOptions { require_complete: true }).await;
+    let complete = QueryOptions { require_complete: true, ..QueryOptions::default() };
+    let ask = async |sql| node.asker.ask(&node.shelf, sql, now(), &complete).await;
     assert!(ask("SELECT count(*) FROM taxi WHERE borough = 'Queens' AND time < '2020-03-11'").await.is_ok());
     let error = ask("SELECT count(*) FROM taxi").await.unwrap_err();
     let QueryError::Incomplete { gaps } = error else { panic!("{error:?}") };
@@ -98,6 +100,50 @@ async fn a_gap_is_an_error_where_completeness_is_required() {
             "traffic.taxi: 10 of 20 cells suppressed (under 20 % of a window's observations)",
         ]
     );
+}
+
+#[tokio::test]
+async fn age_and_coverage_are_errors_where_they_fall_short_of_what_is_demanded() {
+    let mut world = world();
+    let standing = &mut world.listed.standings[0];
+    (standing.own, standing.head_confirmed_at) = (false, Some(UtcMicros(now().0 - 5_000_000)));
+    let node = world.node();
+    let ask = async |options| node.asker.ask(&node.shelf, "SELECT count(*) FROM taxi", now(), &options).await;
+    let aged = |staleness_us_max| QueryOptions { staleness_us_max: Some(staleness_us_max), ..QueryOptions::default() };
+    assert!(ask(aged(5_000_000)).await.is_ok());
+    let error = ask(aged(4_999_999)).await.unwrap_err();
+    let QueryError::Stale { stale } = error else { panic!("{error:?}") };
+    assert!(stale[0].starts_with("traffic.taxi: traffic confirmed its newest release 5 s ago"), "{stale:?}");
+    // 10 of March's 31 days are here
+    let covered = |share| QueryOptions { coverage_min: Some(share), ..QueryOptions::default() };
+    assert!(ask(covered(10.0 / 31.0)).await.is_ok());
+    let error = ask(covered(0.33)).await.unwrap_err();
+    let QueryError::Uncovered { uncovered } = error else { panic!("{error:?}") };
+    assert!(uncovered[0].starts_with("traffic.taxi: 10 of 31 expected windows are here (32.3 %)"), "{uncovered:?}");
+}
+
+#[tokio::test]
+async fn completeness_is_a_table_that_can_be_asked() {
+    let mut world = world();
+    world.listed.standings.push(Standing {
+        product: "health.emergency".parse().unwrap(),
+        contract: None,
+        granted: false,
+        own: false,
+        ..world.listed.standings[0].clone()
+    });
+    let node = world.node();
+    let sql = "SELECT product, granted, windows_expected, windows_missing, cells_suppressed, suppressed_share, exact \
+        FROM civicmesh.completeness ORDER BY product";
+    assert_eq!(
+        node.rows(sql).await,
+        ["health.emergency|false||||| ".trim_end(), "traffic.taxi|true|31|21|10|under 20 %|false"]
+    );
+    // beside a question about the product itself, and twice
+    let sql = "SELECT (SELECT count(*) FROM taxi WHERE time < '2020-03-02') AS trips, count(*) AS gaps \
+        FROM civicmesh.completeness AS a JOIN civicmesh.completeness AS b USING (product) WHERE NOT a.exact GROUP BY 1";
+    assert_eq!(node.rows(sql).await, ["20|1"]);
+    assert!(matches!(node.refusal("SELECT * FROM civicmesh.other").await, QueryError::UnknownTable { .. }));
 }
 
 #[tokio::test]
