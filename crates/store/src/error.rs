@@ -56,6 +56,12 @@ impl StoreError {
         }
     }
 
+    /// Whether a write that failed so is the last: RocksDB then refuses all others until it is opened anew. It waits
+    /// for space by itself.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Disk(_) | Self::Refused(_))
+    }
+
     fn classify(kind: ErrorKind, text: String) -> Self {
         let full = ["No space left on device", "Disk quota exceeded"];
         match kind {

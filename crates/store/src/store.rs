@@ -6,8 +6,8 @@ use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, Iterato
 use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 const BLOB_FILES_BYTES: &str = "rocksdb.total-blob-file-size";
 const TABLE_FILES_BYTES: &str = "rocksdb.total-sst-files-size";
@@ -19,6 +19,8 @@ pub struct Store {
     keyspaces: &'static [Keyspace],
     hook: Option<Arc<dyn Hook>>,
     commits: AtomicU64,
+    /// Why nothing more is written until the store is opened anew.
+    broken: OnceLock<StoreError>,
 }
 
 /// A value, without a copy of it.
@@ -69,7 +71,7 @@ impl Store {
         let database = DB::open_cf_descriptors(settings, &path, families);
         let database = database.map_err(|error| StoreError::of_opening(path, error))?;
         let (keyspaces, hook) = (options.keyspaces, options.hook.clone());
-        Ok(Self { database, keyspaces, hook, commits: AtomicU64::new(0) })
+        Ok(Self { database, keyspaces, hook, commits: AtomicU64::new(0), broken: OnceLock::new() })
     }
 
     /// An empty batch for this store.
@@ -77,12 +79,33 @@ impl Store {
         Batch { store: self, changes: rocksdb::WriteBatch::default() }
     }
 
-    /// Stores all of `batch` or nothing, and returns when it is on the disk.
+    /// Stores all of `batch` or nothing, and returns when it is on the disk. A full disk is waited out: writes go on once
+    /// there is space. After any other failure of the disk RocksDB takes no write until it is opened anew: then the
+    /// store is [broken](Store::broken).
     ///
     /// # Panics
     /// Where the batch was made by another store.
     pub fn commit(&self, batch: Batch<'_>) -> Result<(), StoreError> {
         assert!(std::ptr::eq(self, batch.store), "a batch is committed to the store that made it");
+        if let Some(error) = self.broken.get() {
+            return Err(error.clone());
+        }
+        let committed = self.write(batch);
+        if let Err(error) = &committed
+            && error.is_final()
+        {
+            // of two that fail at once either tells why
+            let _ = self.broken.set(error.clone());
+        }
+        committed
+    }
+
+    /// Why the store takes no more writes until it is opened anew; none while it does.
+    pub fn broken(&self) -> Option<&StoreError> {
+        self.broken.get()
+    }
+
+    fn write(&self, batch: Batch<'_>) -> Result<(), StoreError> {
         let number = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(hook) = &self.hook {
             hook.before_commit(number, batch.bytes())?;

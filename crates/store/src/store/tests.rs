@@ -137,6 +137,80 @@ fn a_batch_failed_by_the_hook_is_stored_whole_or_not_at_all() {
     }
 }
 
+/// Fails batch `at` with this error, as RocksDB would word it.
+struct FailWith(u64, StoreError);
+
+impl Hook for FailWith {
+    fn before_commit(&self, batch: u64, _bytes: usize) -> Result<(), StoreError> {
+        if batch == self.0 { Err(self.1.clone()) } else { Ok(()) }
+    }
+
+    fn after_commit(&self, _batch: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_is_waited_out_and_a_failed_one_is_not() {
+    let failed = StoreError::Disk("Input/output error".into());
+    for (error, then) in [(StoreError::DiskFull, Ok(())), (failed.clone(), Err(failed))] {
+        let hook: Arc<dyn Hook> = Arc::new(FailWith(1, error.clone()));
+        let options = Options { hook: Some(hook), ..in_memory(&MemoryDisk::new().unwrap()) };
+        let store = Store::open(Path::new("unused"), &options).unwrap();
+        let put = || {
+            let mut batch = store.batch();
+            batch.put(SMALL, b"a", b"");
+            store.commit(batch)
+        };
+        assert_eq!(put(), Err(error));
+        assert_eq!(put(), then);
+        assert_eq!(store.broken(), then.err().as_ref());
+    }
+}
+
+const WITHOUT_FILES: &str = "CIVICMESH_STORE_WITHOUT_FILES";
+
+/// In a process of its own, which may hold few files open: when RocksDB cannot open its next log, the store says that it
+/// is broken, and loses nothing that it had acknowledged.
+#[cfg(unix)]
+#[test]
+fn a_log_that_cannot_be_opened_breaks_the_store_and_loses_nothing() {
+    if let Ok(folder) = std::env::var(WITHOUT_FILES) {
+        return run_out_of_files(Path::new(&folder));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let test = "a_log_that_cannot_be_opened_breaks_the_store_and_loses_nothing";
+    let child = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 100 && exec \"$0\" --test-threads 1 \"$1\""])
+        .arg(std::env::current_exe().unwrap())
+        .arg(test)
+        .env(WITHOUT_FILES, folder.path())
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    let store = Store::open(folder.path(), &on_disk()).unwrap();
+    assert_eq!(keys(&store, SMALL, KeyRange::all(), Direction::Forward), [b"acknowledged"]);
+}
+
+#[cfg(unix)]
+fn run_out_of_files(folder: &Path) {
+    let store = Store::open(folder, &on_disk()).unwrap();
+    let put = |key: &[u8]| {
+        let mut batch = store.batch();
+        batch.put(SMALL, key, b"");
+        store.commit(batch)
+    };
+    put(b"acknowledged").unwrap();
+    assert_eq!(store.broken(), None);
+    let held: Vec<_> = std::iter::from_fn(|| std::fs::File::open(folder.join("CURRENT")).ok()).collect();
+    // a flush begins a new log
+    store.flush().unwrap_err();
+    drop(held);
+    let refused = put(b"refused").unwrap_err();
+    assert!(matches!(&refused, StoreError::Disk(reason) if reason.contains("Too many open files")), "{refused}");
+    assert_eq!(store.broken(), Some(&refused));
+}
+
 #[test]
 fn a_directory_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
