@@ -106,5 +106,6 @@ fn notes(product: &ProductStatus) -> String {
     if let Some(rejects) = product.rejects.filter(|rejects| *rejects > 0) {
         notes.push(format!("{rejects} rows rejected"));
     }
+    notes.extend(product.warnings.iter().cloned());
     notes.join("; ")
 }

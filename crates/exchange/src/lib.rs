@@ -10,6 +10,7 @@ pub mod identity;
 pub mod link;
 pub mod links;
 pub mod office;
+mod places;
 pub mod pull;
 pub mod request_id;
 pub mod roster;

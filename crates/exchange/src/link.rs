@@ -3,6 +3,7 @@
 
 use std::{
     fmt, io,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -11,12 +12,12 @@ use async_trait::async_trait;
 use civicmesh_model::{hash::Hash32, names::DomainName, time::UtcMicros};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::oneshot,
 };
 use tonic::transport::server::Connected;
 use tracing::Instrument;
 
-use crate::identity::IdentityError;
+use crate::{identity::IdentityError, places::Place};
 
 /// A byte stream in both directions.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -41,18 +42,18 @@ pub struct PeerIdentity {
 pub struct Link {
     io: BoxedIo,
     peer: PeerIdentity,
-    _permit: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
 }
 
 impl Link {
     /// A link over `io`; the caller vouches for `peer`.
     pub fn new(io: BoxedIo, peer: PeerIdentity) -> Self {
-        Self { io, peer, _permit: None }
+        Self { io, peer, _place: None }
     }
 
     /// The link, counted against a bound for as long as it lives.
-    pub fn with_permit(self, permit: OwnedSemaphorePermit) -> Self {
-        Self { _permit: Some(permit), ..self }
+    pub(crate) fn at_place(self, place: Place) -> Self {
+        Self { _place: Some(place), ..self }
     }
 
     /// Who is at the other end.
@@ -171,8 +172,8 @@ pub trait Network: Send + Sync {
 /// Takes connections at an address.
 #[async_trait]
 pub trait Listener: Send {
-    /// The next connection. Must be safe to cancel.
-    async fn accept(&mut self) -> io::Result<BoxedIo>;
+    /// The next connection, and where it comes from. Must be safe to cancel.
+    async fn accept(&mut self) -> io::Result<(BoxedIo, SocketAddr)>;
     /// The address that is listened at, its port filled in by the system where it was 0.
     fn local_address(&self) -> String;
 }

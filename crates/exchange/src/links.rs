@@ -5,7 +5,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use civicmesh_model::{names::DomainName, time::UtcMicros};
+use civicmesh_model::{
+    names::{DomainName, ProductId},
+    time::UtcMicros,
+};
 
 use crate::link::PeerIdentity;
 
@@ -18,7 +21,12 @@ pub struct LinkView {
     pub certificate_expires: Option<UtcMicros>,
     /// The peer's version of civicmesh, as it greeted.
     pub node_version: Option<String>,
+    /// Its products of which the last try to take something failed, and why.
+    pub failed: BTreeMap<ProductId, String>,
 }
+
+/// Most products of one peer of which a failure is told.
+const FAILED_MAX: usize = 256;
 
 /// The links to all peers.
 #[derive(Debug, Default)]
@@ -45,6 +53,19 @@ impl Links {
 
     pub(crate) fn reached(&self, domain: &DomainName, reached: bool) {
         self.change(domain, |view| view.reached = Some(reached));
+    }
+
+    pub(crate) fn failed(&self, product: &ProductId, reason: String) {
+        self.change(&product.domain, |view| {
+            if view.failed.len() < FAILED_MAX || view.failed.contains_key(product) {
+                view.failed.insert(product.clone(), reason);
+            }
+        });
+    }
+
+    /// Forgets failures of a peer's products that it no longer lists, or that went well.
+    pub(crate) fn retain_failed(&self, domain: &DomainName, failed: impl Fn(&ProductId) -> bool) {
+        self.change(domain, |view| view.failed.retain(|product, _| failed(product)));
     }
 
     /// Forgets domains that left the city.

@@ -1,6 +1,11 @@
 //! The roster: who is in the city, signed by the city's office. Nodes hand each other the newest one when they greet.
 
-use std::{collections::BTreeMap, fmt, io, str::FromStr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use civicmesh_ledger::VerifyingKey;
 use civicmesh_model::{hash::Hash32, names::DomainName, time::Zone};
@@ -17,6 +22,8 @@ use crate::{
 
 /// How many domains a city has at most.
 pub const MEMBERS_MAX: usize = 1000;
+/// How many removed domains a roster remembers at most.
+pub const REMOVED_MAX: usize = 1000;
 /// The longest name of a city, in characters.
 pub const CITY_NAME_CHARACTERS_MAX: usize = 60;
 /// The longest address, in bytes.
@@ -59,6 +66,10 @@ pub struct Roster {
     pub serial: u64,
     /// The domains.
     pub members: BTreeMap<DomainName, Member>,
+    /// SHA-256 of the public keys that removed domains showed on links: their certificates are in force until they
+    /// expire, and are refused. A domain that comes back with the same keys is no longer among them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub removed: BTreeMap<DomainName, Hash32>,
 }
 
 /// One domain of the city.
@@ -78,10 +89,18 @@ impl Roster {
         self.members.get(&peer.domain).is_some_and(|member| member.tls_key == peer.key)
     }
 
+    /// Whether this identity was removed from the city.
+    pub fn removed(&self, peer: &PeerIdentity) -> bool {
+        self.removed.get(&peer.domain).is_some_and(|key| *key == peer.key)
+    }
+
     fn check(&self) -> Result<(), RosterError> {
         check_city_name(&self.city).map_err(RosterError::Unsound)?;
         if self.members.len() > MEMBERS_MAX {
             return Err(RosterError::Unsound("too many members"));
+        }
+        if self.removed.len() > REMOVED_MAX {
+            return Err(RosterError::Unsound("too many removed domains"));
         }
         Ok(())
     }
@@ -257,6 +276,8 @@ pub type KeepRoster = Box<dyn Fn(&[u8]) -> io::Result<()> + Send + Sync>;
 pub struct RosterBook {
     city: CityKey,
     keep: KeepRoster,
+    /// Held while an offer is weighed and kept: who reads the roster in force waits for no disk.
+    offering: Mutex<()>,
     current: watch::Sender<Arc<SignedRoster>>,
 }
 
@@ -264,7 +285,7 @@ impl RosterBook {
     /// Begins with the roster kept earlier; `keep` is called with every newer one before it comes into force.
     pub fn open(bytes: &[u8], city: CityKey, keep: KeepRoster) -> Result<Self, RosterError> {
         let current = watch::Sender::new(Arc::new(SignedRoster::verify(bytes, &city)?));
-        Ok(Self { city, keep, current })
+        Ok(Self { city, keep, offering: Mutex::default(), current })
     }
 
     /// The roster in force.
@@ -280,15 +301,8 @@ impl RosterBook {
     /// Takes a roster that somebody showed. Blocks while it is kept.
     pub fn offer(&self, bytes: &[u8]) -> Result<Offer, RosterError> {
         let offered = SignedRoster::verify(bytes, &self.city)?;
-        let mut outcome = Ok(Offer::NotNewer);
-        self.current.send_if_modified(|current| {
-            outcome = self.take(current, offered);
-            outcome == Ok(Offer::Adopted)
-        });
-        outcome
-    }
-
-    fn take(&self, current: &mut Arc<SignedRoster>, offered: SignedRoster) -> Result<Offer, RosterError> {
+        let _offering = self.offering.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current();
         let (old, new) = (&current.roster, &offered.roster);
         if (&new.city, new.timezone) != (&old.city, old.timezone) {
             return Err(RosterError::OtherCity(format!("{} ({})", new.city, new.timezone)));
@@ -300,7 +314,7 @@ impl RosterBook {
             return Ok(Offer::NotNewer);
         }
         (self.keep)(&offered.bytes).map_err(|error| RosterError::NotKept(error.to_string()))?;
-        *current = Arc::new(offered);
+        self.current.send_replace(Arc::new(offered));
         Ok(Offer::Adopted)
     }
 }

@@ -18,7 +18,6 @@ use futures::{
     Stream, StreamExt,
     stream::{self, BoxStream},
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status, transport::server::Server};
 use tracing::{Instrument, Span};
 
@@ -27,12 +26,15 @@ use crate::{
     document::DOCUMENT_BYTES_MAX,
     exchange::Exchange,
     link::{Accept, Link, LinkError, PeerIdentity, run_blocking},
+    places::Places,
     request_id::RequestId,
     wire,
 };
 
 /// The most calls that work at once; further ones are told to come again.
 pub const CALLS_MAX: usize = 64;
+/// The most of them that are one domain's.
+pub const CALLS_PER_DOMAIN_MAX: usize = 8;
 /// The most calls at once over one link.
 pub const CALLS_PER_LINK_MAX: u32 = 4;
 /// The most bytes of entries in one page; a single entry that is longer makes a page of its own.
@@ -45,6 +47,10 @@ pub const REQUEST_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 4096;
 pub const KEEPALIVE_S: u64 = 20;
 /// How long such a sign may take, in seconds.
 pub const KEEPALIVE_S_MAX: u64 = 10;
+/// How long a link is kept, whatever goes on over it, in seconds; longer than a peer keeps one ([`Pace`]).
+///
+/// [`Pace`]: crate::pull::Pace
+pub const LINK_S_MAX: u64 = 900;
 /// The most bytes of headers in one call.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 
@@ -55,6 +61,8 @@ pub fn server() -> Server {
         .http2_keepalive_interval(Some(Duration::from_secs(KEEPALIVE_S)))
         .http2_keepalive_timeout(Some(Duration::from_secs(KEEPALIVE_S_MAX)))
         .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .max_connection_age(Duration::from_secs(LINK_S_MAX))
+        .max_connection_age_grace(Duration::ZERO)
 }
 
 /// The links of a listener, as the server takes them.
@@ -71,7 +79,7 @@ pub fn service(exchange: Exchange, key: Arc<SigningKey>) -> ExchangeServiceServe
 pub struct Serve {
     exchange: Exchange,
     key: Arc<SigningKey>,
-    calls: Arc<Semaphore>,
+    calls: Arc<Places>,
 }
 
 /// Who may make a call.
@@ -97,7 +105,7 @@ impl Call {
 
 impl Serve {
     pub(crate) fn new(exchange: Exchange, key: Arc<SigningKey>) -> Self {
-        Self { exchange, key, calls: Arc::new(Semaphore::new(CALLS_MAX)) }
+        Self { exchange, key, calls: Places::new(CALLS_MAX, CALLS_PER_DOMAIN_MAX) }
     }
 
     /// Finds out who calls.
@@ -111,15 +119,15 @@ impl Serve {
         if peer.certificate_expires <= self.exchange.clock.now() {
             return Err(ServeError::Expired.into());
         }
-        if caller == Caller::Member && !self.exchange.roster.current().roster().admits(peer) {
+        let current = self.exchange.roster.current();
+        if current.roster().removed(peer) {
+            return Err(ServeError::Removed(peer.domain.clone()).into());
+        }
+        if caller == Caller::Member && !current.roster().admits(peer) {
             return Err(ServeError::NotListed(peer.domain.clone()).into());
         }
         tracing::debug!("called");
         Ok(Call { peer: peer.domain.clone(), span })
-    }
-
-    fn permit(&self) -> Result<SemaphorePermit<'_>, ServeError> {
-        self.calls.try_acquire().map_err(|_| ServeError::Busy)
     }
 
     fn shelf(&self, peer: &DomainName) -> Shelf {
@@ -131,9 +139,13 @@ impl Serve {
         }
     }
 
-    async fn greeted(&self, greeting: proto::GreetRequest) -> Result<proto::GreetResponse, ServeError> {
+    async fn greeted(
+        &self,
+        peer: &DomainName,
+        greeting: proto::GreetRequest,
+    ) -> Result<proto::GreetResponse, ServeError> {
         let proto::GreetRequest { node_version, roster_serial, roster } = greeting;
-        let _permit = self.permit()?;
+        let _place = self.calls.take(peer)?;
         tracing::debug!(version = wire::text_of(&node_version), serial = roster_serial, "greeted");
         if !roster.is_empty() {
             let book = Arc::clone(&self.exchange.roster);
@@ -149,7 +161,7 @@ impl Serve {
     }
 
     async fn listed(&self, shelf: Shelf) -> Result<proto::ListProductsResponse, ServeError> {
-        let _permit = self.permit()?;
+        let _place = self.calls.take(&shelf.peer)?;
         let listed = self.exchange.at_ledger(move |ledger| shelf.list(ledger)).await??;
         Ok(proto::ListProductsResponse { products: listed.into_iter().map(Into::into).collect() })
     }
@@ -161,7 +173,7 @@ impl Serve {
     ) -> Result<proto::GetContractResponse, ServeError> {
         let proto::GetContractRequest { product, contract_hash } = request;
         let (product, hash) = (wire::product_of(&product)?, wire::hash_of(&contract_hash)?);
-        let _permit = self.permit()?;
+        let _place = self.calls.take(&shelf.peer)?;
         let found = self.exchange.at_ledger(move |ledger| shelf.contract(ledger, &product, &hash));
         let outcome = match found.await?? {
             Ok(contract) => Outcome::Contract(contract.public_document().to_vec().into()),
@@ -175,7 +187,8 @@ impl Serve {
 impl ExchangeService for Serve {
     async fn greet(&self, request: Request<proto::GreetRequest>) -> Result<Response<proto::GreetResponse>, Status> {
         let call = self.begin(&request, "greet", Caller::AnyoneOfTheCity)?;
-        call.answer(self.greeted(request.into_inner())).await
+        let peer = call.peer.clone();
+        call.answer(self.greeted(&peer, request.into_inner())).await
     }
 
     async fn list_products(

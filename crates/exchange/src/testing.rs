@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
@@ -85,8 +86,9 @@ impl Network for Loopback {
 
 #[async_trait]
 impl Listener for LoopbackListener {
-    async fn accept(&mut self) -> io::Result<BoxedIo> {
-        Ok(Box::new(self.0.accept().await?.0))
+    async fn accept(&mut self) -> io::Result<(BoxedIo, SocketAddr)> {
+        let (stream, remote) = self.0.accept().await?;
+        Ok((Box::new(stream), remote))
     }
 
     fn local_address(&self) -> String {

@@ -7,6 +7,7 @@ mod department;
 
 use std::{
     fmt, fs, io,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -17,8 +18,7 @@ use civicmesh_model::{hash::Hash32, names::DomainName};
 use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use tokio::{
-    sync::Semaphore,
-    task::JoinSet,
+    task::{AbortHandle, Id, JoinError, JoinSet},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -28,6 +28,7 @@ pub use self::department::Guest;
 use crate::{
     identity::{IdentityError, identity_of},
     link::{Accept, BoxedIo, Clock, Dial, Link, LinkError, Listener, Network, PeerIdentity},
+    places::Places,
     traffic::{Meter, Metered, Traffic},
 };
 
@@ -35,10 +36,14 @@ use crate::{
 pub const CONNECT_S_MAX: u64 = 5;
 /// How long a handshake may take, in seconds.
 pub const HANDSHAKE_S_MAX: u64 = 5;
-/// How many incoming handshakes are carried on at once; further connections wait in the listener's queue.
-pub const HANDSHAKES_MAX: usize = 32;
-/// How many incoming links there may be at once; further connections wait in the listener's queue.
-pub const INCOMING_LINKS_MAX: usize = 256;
+/// How many incoming handshakes are carried on at once. For one more, the oldest that has said nothing gives way.
+pub const HANDSHAKES_MAX: usize = 64;
+/// How many of them may come from one address. For one more, one of that address gives way.
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 16;
+/// How many incoming links there may be at once; further ones are closed.
+pub const INCOMING_LINKS_MAX: usize = 1024;
+/// How many of them may be one domain's; further ones are closed. A node keeps one, and two while it replaces it.
+pub const INCOMING_LINKS_PER_DOMAIN_MAX: usize = 4;
 /// How long to wait after the system could not hand over a connection (out of file descriptors, say), in milliseconds.
 const ACCEPT_RETRY_MS: u64 = 100;
 
@@ -209,56 +214,110 @@ impl Dial for TlsDial {
     }
 }
 
-/// Takes links at a listener, with TLS. Handshakes go on side by side, so that a slow one holds up nobody.
+/// Takes links at a listener, with TLS. Handshakes go on side by side, and no connection waits for another one: who
+/// says nothing gives way to who comes later.
 pub struct TlsAccept {
     listener: Box<dyn Listener>,
     tls: Arc<Tls>,
     traffic: Arc<Traffic>,
     handshakes: JoinSet<Result<Link, LinkError>>,
-    links: Arc<Semaphore>,
+    /// Those that go on, the oldest first.
+    ongoing: Vec<Handshake>,
+    links: Arc<Places>,
+}
+
+/// An incoming handshake.
+struct Handshake {
+    task: AbortHandle,
+    remote: SocketAddr,
+    /// Counts what it said.
+    meter: Meter,
 }
 
 impl TlsAccept {
     /// Takes links as `tls` says, and counts into `traffic`.
     pub fn new(listener: Box<dyn Listener>, tls: Arc<Tls>, traffic: Arc<Traffic>) -> Self {
-        let links = Arc::new(Semaphore::new(INCOMING_LINKS_MAX));
-        Self { listener, tls, traffic, handshakes: JoinSet::new(), links }
+        let links = Places::new(INCOMING_LINKS_MAX, INCOMING_LINKS_PER_DOMAIN_MAX);
+        Self { listener, tls, traffic, handshakes: JoinSet::new(), ongoing: Vec::new(), links }
     }
 
-    fn begin_handshake(&mut self, io: BoxedIo, permit: tokio::sync::OwnedSemaphorePermit) {
+    fn begin(&mut self, io: BoxedIo, remote: SocketAddr) {
+        if let Some(gives_way) = gives_way(&self.ongoing, remote.ip()) {
+            let Handshake { task, remote, .. } = self.ongoing.remove(gives_way);
+            task.abort();
+            tracing::info!(%remote, "a connection that did not finish its handshake gave way to a later one");
+        }
         let (server, traffic) = (Arc::clone(&self.tls.loaded().server), Arc::clone(&self.traffic));
-        self.handshakes.spawn(async move {
-            let meter = Meter::default();
-            let accepting = TlsAcceptor::from(server).accept(Metered::new(io, meter.clone()));
+        let meter = Meter::default();
+        let counted = meter.clone();
+        let task = self.handshakes.spawn(async move {
+            let accepting = TlsAcceptor::from(server).accept(Metered::new(io, counted.clone()));
             let stream = within(HANDSHAKE_S_MAX, accepting).await?.map_err(handshake_error)?;
             let peer = shown_identity(stream.get_ref().1.peer_certificates())?;
-            meter.assign(&traffic, &peer.domain);
-            Ok(Link::new(Box::new(stream), peer).with_permit(permit))
+            counted.assign(&traffic, &peer.domain);
+            Ok(Link::new(Box::new(stream), peer))
         });
+        self.ongoing.push(Handshake { task, remote, meter });
     }
+
+    /// The link that a handshake ended with, if it is taken. One that gave way is no longer ongoing.
+    fn end(&mut self, ended: Result<(Id, Result<Link, LinkError>), JoinError>) -> Option<Link> {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let at = self.ongoing.iter().position(|handshake| handshake.task.id() == id)?;
+        let remote = self.ongoing.remove(at).remote;
+        let link = match ended {
+            Ok((_, Ok(link))) => link,
+            Ok((_, Err(error))) => {
+                tracing::info!(%remote, %error, "refused a link");
+                return None;
+            }
+            Err(error) => {
+                tracing::error!(%remote, %error, "a handshake ended early");
+                return None;
+            }
+        };
+        let peer = &link.peer().domain;
+        match self.links.take(peer) {
+            Ok(place) => {
+                tracing::debug!(%peer, %remote, "took a link");
+                Some(link.at_place(place))
+            }
+            Err(error) => {
+                tracing::warn!(%peer, %remote, %error, "closed a link");
+                None
+            }
+        }
+    }
+}
+
+/// Which handshake gives way to a connection from `remote`, if one must: of those that compete with it for a place the
+/// oldest that has said nothing, else the oldest.
+fn gives_way(ongoing: &[Handshake], remote: IpAddr) -> Option<usize> {
+    let of_address = |handshake: &Handshake| handshake.remote.ip() == remote;
+    let crowded = ongoing.iter().filter(|handshake| of_address(handshake)).count() >= HANDSHAKES_PER_ADDRESS_MAX;
+    if !crowded && ongoing.len() < HANDSHAKES_MAX {
+        return None;
+    }
+    let competing = || ongoing.iter().enumerate().filter(|(_, handshake)| !crowded || of_address(handshake));
+    let silent = competing().find(|(_, handshake)| handshake.meter.received_bytes() == 0);
+    silent.or_else(|| competing().next()).map(|(at, _)| at)
 }
 
 #[async_trait]
 impl Accept for TlsAccept {
     async fn accept(&mut self) -> Result<Link, LinkError> {
         loop {
-            let next = async {
-                let permit = Arc::clone(&self.links).acquire_owned().await.expect("never closed");
-                Ok::<_, io::Error>((self.listener.accept().await?, permit))
-            };
             tokio::select! {
-                Some(ended) = self.handshakes.join_next() => match ended {
-                    Ok(Ok(link)) => return Ok(link),
-                    Ok(Err(error)) => tracing::info!(%error, "refused a link"),
-                    Err(error) => tracing::error!(%error, "a handshake ended early"),
-                },
-                accepted = next, if self.handshakes.len() < HANDSHAKES_MAX => {
-                    match accepted {
-                        Ok((io, permit)) => self.begin_handshake(io, permit),
-                        Err(error) => {
-                            tracing::warn!(%error, "cannot take a connection");
-                            sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
-                        }
+                Some(ended) = self.handshakes.join_next_with_id() => {
+                    if let Some(link) = self.end(ended) {
+                        return Ok(link);
+                    }
+                }
+                accepted = self.listener.accept() => match accepted {
+                    Ok((io, remote)) => self.begin(io, remote),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot take a connection");
+                        sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
                     }
                 }
             }

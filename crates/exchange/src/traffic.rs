@@ -77,6 +77,11 @@ impl Meter {
         let _ = self.0.peer.set(counters);
     }
 
+    /// Bytes received before it was known whose link it is.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.0.handshake.received.load(Relaxed)
+    }
+
     fn counters(&self) -> &Counters {
         self.0.peer.get().map_or(&self.0.handshake, |peer| peer)
     }

@@ -1,5 +1,6 @@
 //! Contracts by their hash: the one in force of each product, and all that its log names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use civicmesh_model::contract::Contract;
@@ -11,14 +12,44 @@ use civicmesh_store::Read;
 use crate::error::LedgerError;
 use crate::keys::contract;
 use crate::keys::product::{self, ProductRecord};
-use crate::ledger::{Ledger, locked, record, records};
+use crate::ledger::{Ledger, locked, record, records_of};
 
 /// Most contracts of one product, over all its time.
-const CONTRACTS_MAX: usize = 1024;
-/// Most products, own and replicas.
-const PRODUCTS_MAX: usize = 4096;
-/// Most contracts kept in memory as read; beyond, reading begins anew.
-const CONTRACTS_READ_MAX: usize = 4096;
+pub(crate) const CONTRACTS_MAX: usize = 256;
+/// Most own products, over all time.
+const OWN_PRODUCTS_MAX: usize = 4096;
+/// Most products of one peer: its own bound, so that it takes no other's place.
+pub(crate) const PRODUCTS_PER_PEER_MAX: usize = 256;
+/// Most bytes that the documents of all contracts of one peer take.
+pub(crate) const CONTRACT_BYTES_PER_PEER_MAX: u64 = 16 << 20;
+/// Most bytes of documents whose contracts are kept in memory as read; beyond, reading begins anew.
+pub(crate) const CONTRACTS_READ_BYTES_MAX: usize = 32 << 20;
+
+/// Contracts that were read, by their hash.
+#[derive(Default)]
+pub(crate) struct ReadContracts {
+    by_hash: BTreeMap<Hash32, Arc<Contract>>,
+    /// Bytes of their documents.
+    bytes: usize,
+}
+
+impl ReadContracts {
+    /// Bytes of the documents of what is kept.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn keep(&mut self, hash: Hash32, contract: Arc<Contract>) {
+        let bytes = contract.public_document().len();
+        if self.bytes + bytes > CONTRACTS_READ_BYTES_MAX {
+            *self = Self::default();
+        }
+        if self.by_hash.insert(hash, contract).is_none() {
+            self.bytes += bytes;
+        }
+    }
+}
 
 impl Ledger {
     /// Takes a contract, own or a peer's, for the one in force. Refused if it contradicts one under which entries are
@@ -31,16 +62,10 @@ impl Ledger {
         if known.as_ref().is_some_and(|known| known.contract == hash) {
             return Ok(false);
         }
-        if known.is_none() && records(&self.store)?.len() >= PRODUCTS_MAX {
-            return Err(LedgerError::TooMany { what: "products", max: PRODUCTS_MAX });
-        }
-        let mut known = known.unwrap_or_else(|| ProductRecord {
-            contract: hash,
-            contracts: Vec::new(),
-            named: Default::default(),
-            log: None,
-            expired_through: None,
-        });
+        let mut known = match known {
+            Some(known) => known,
+            None => self.new_product(&contract.product, hash)?,
+        };
         for named in &known.named {
             let older = self.contract_by_hash(named)?.ok_or(MISSING)?;
             self.breaks(contract, &older)?;
@@ -63,6 +88,26 @@ impl Ledger {
         Ok(true)
     }
 
+    /// A product of which nothing is known yet, if its domain may have another one.
+    fn new_product(&self, product: &ProductId, contract: Hash32) -> Result<ProductRecord, LedgerError> {
+        let (what, max) = match self.owns(product) {
+            true => ("products of its own domain", OWN_PRODUCTS_MAX),
+            false => ("products of one peer", PRODUCTS_PER_PEER_MAX),
+        };
+        if records_of(&self.store, &product.domain)?.len() >= max {
+            return Err(LedgerError::TooMany { what, max: max as u64 });
+        }
+        Ok(ProductRecord {
+            contract,
+            contracts: Vec::new(),
+            named: Default::default(),
+            contract_bytes: 0,
+            log: None,
+            expired_through: None,
+            body_bytes: 0,
+        })
+    }
+
     /// Takes a contract that was in force once, because entries of the log name it. True if it was not known before.
     pub fn learn_contract(&self, contract: &Contract, now: UtcMicros) -> Result<bool, LedgerError> {
         let _writing = locked(&self.writing);
@@ -83,6 +128,11 @@ impl Ledger {
         self.contract_by_hash(&known.contract)?.ok_or(MISSING).map(Some)
     }
 
+    /// The hash of the contract in force of a product, whether or not this version can read it.
+    pub fn contract_hash(&self, product: &ProductId) -> Result<Option<Hash32>, LedgerError> {
+        Ok(record(&self.store, product)?.map(|known| known.contract))
+    }
+
     /// Every contract of a product by its hash, in the order in which they were first seen.
     pub fn contract_history(&self, product: &ProductId) -> Result<Vec<Hash32>, LedgerError> {
         Ok(record(&self.store, product)?.map(|known| known.contracts).unwrap_or_default())
@@ -90,7 +140,7 @@ impl Ledger {
 
     /// The contract whose public document has this hash.
     pub fn contract_by_hash(&self, hash: &Hash32) -> Result<Option<Arc<Contract>>, LedgerError> {
-        if let Some(contract) = locked(&self.contracts).get(hash) {
+        if let Some(contract) = locked(&self.contracts).by_hash.get(hash) {
             return Ok(Some(contract.clone()));
         }
         let Some(stored) = self.store.get(contract::KEYSPACE, contract::key(hash))? else {
@@ -101,11 +151,7 @@ impl Ledger {
         if contract.hash() != *hash {
             return Err(LedgerError::Damaged("a contract under the hash of another"));
         }
-        let mut read = locked(&self.contracts);
-        if read.len() >= CONTRACTS_READ_MAX {
-            read.clear();
-        }
-        read.insert(*hash, contract.clone());
+        locked(&self.contracts).keep(*hash, contract.clone());
         Ok(Some(contract))
     }
 
@@ -121,14 +167,31 @@ impl Ledger {
         let mut batch = self.store.batch();
         if !known.contracts.contains(&hash) {
             if known.contracts.len() >= CONTRACTS_MAX {
-                return Err(LedgerError::TooMany { what: "contracts of one product", max: CONTRACTS_MAX });
+                return Err(LedgerError::TooMany { what: "contracts of one product", max: CONTRACTS_MAX as u64 });
             }
+            let document = contract.public_document();
+            self.has_room_for(&contract.product, document)?;
             known.contracts.push(hash);
-            let value = contract::to_bytes(now, contract.public_document());
-            batch.put(contract::KEYSPACE, contract::key(&hash), value);
+            known.contract_bytes += document.len() as u64;
+            batch.put(contract::KEYSPACE, contract::key(&hash), contract::to_bytes(now, document));
         }
         batch.put(product::KEYSPACE, product::key(&contract.product), known.to_bytes());
         Ok(self.store.commit(batch)?)
+    }
+}
+
+impl Ledger {
+    fn has_room_for(&self, product: &ProductId, document: &[u8]) -> Result<(), LedgerError> {
+        if self.owns(product) {
+            return Ok(());
+        }
+        let known = records_of(&self.store, &product.domain)?;
+        let bytes: u64 = known.iter().map(|(_, known)| known.contract_bytes).sum();
+        if bytes + document.len() as u64 > CONTRACT_BYTES_PER_PEER_MAX {
+            let (what, max) = ("bytes of contracts of one peer", CONTRACT_BYTES_PER_PEER_MAX);
+            return Err(LedgerError::TooMany { what, max });
+        }
+        Ok(())
     }
 }
 

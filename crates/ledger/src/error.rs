@@ -94,7 +94,7 @@ pub enum LedgerError {
         /// Of what.
         what: &'static str,
         /// How many at most.
-        max: usize,
+        max: u64,
     },
 }
 

@@ -21,8 +21,14 @@ impl Ledger {
             if self.owns(&product) {
                 continue;
             }
-            let Some(contract) = self.contract(&product)? else {
-                continue;
+            let contract = match self.contract(&product) {
+                Ok(Some(contract)) => contract,
+                Ok(None) => continue,
+                Err(error @ LedgerError::Store(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%product, %error, "releases past their retention stay: the contract cannot be read");
+                    continue;
+                }
             };
             let expired = now.before(contract.retention.releases);
             let mut from = Some(0);
@@ -58,7 +64,10 @@ impl Ledger {
                 next = Some(index);
                 break;
             }
-            batch.delete(entry::KEYSPACE, entry::key(product, index));
+            let entry = entry::key(product, index);
+            let body = self.store.get(entry::KEYSPACE, &entry)?.map_or(0, |body| body.len() as u64);
+            record.body_bytes = record.body_bytes.saturating_sub(body);
+            batch.delete(entry::KEYSPACE, entry);
             batch.put(leaf::KEYSPACE, &key, Leaf { body_kept: false, ..leaf }.to_bytes());
             dropped += 1;
         }

@@ -96,6 +96,7 @@ impl Growth {
         for (index, (body, mut leaf)) in (from..).zip(bodies.into_iter().zip(leaves)) {
             leaf.body_kept = expired.is_none_or(|expired| leaf.end > expired);
             if leaf.body_kept {
+                record.body_bytes += body.len() as u64;
                 batch.put(entry::KEYSPACE, entry::key(product, index), body);
             } else {
                 record.expired_through = record.expired_through.max(expired);

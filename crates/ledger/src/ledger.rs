@@ -1,21 +1,19 @@
 //! The ledger itself: opening it, and what can be read of it as of now.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use civicmesh_model::contract::Contract;
 use civicmesh_model::grain::Window;
-use civicmesh_model::hash::Hash32;
 use civicmesh_model::log::{Frontier, SignedHead};
 use civicmesh_model::names::{DomainName, ProductId};
 use civicmesh_model::time::{UtcMicros, Zone};
 use civicmesh_store::{Direction, DirectoryMode, Environment, Hook, KeyRange, Read, Store};
 
+use crate::contracts::ReadContracts;
 use crate::error::LedgerError;
 use crate::keys::leaf::{self, Leaf};
 use crate::keys::product::{self, ProductRecord};
-use crate::keys::{KEYSPACES, entry, frontier};
+use crate::keys::{KEYSPACES, entry, frontier, prefix_of_domain};
 use crate::said::Said;
 
 /// How a ledger is opened.
@@ -42,6 +40,15 @@ pub struct LogState {
     pub newest_window: Window,
 }
 
+/// What of a product's log is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Entries: their leaves stay for good.
+    pub entries: u64,
+    /// Bytes of the bodies that are kept.
+    pub body_bytes: u64,
+}
+
 /// Own releases, replicas, their logs and contracts, and what peers said. Share it behind an `Arc`.
 pub struct Ledger {
     pub(crate) store: Store,
@@ -49,8 +56,7 @@ pub struct Ledger {
     pub(crate) zone: Zone,
     /// Held from reading what a change rests on until it is stored.
     pub(crate) writing: Mutex<()>,
-    /// Contracts that were read, by their hash.
-    pub(crate) contracts: Mutex<BTreeMap<Hash32, Arc<Contract>>>,
+    pub(crate) contracts: Mutex<ReadContracts>,
     pub(crate) said: Mutex<Said>,
 }
 
@@ -78,6 +84,12 @@ impl Ledger {
     /// The state of a product's log, once it has an entry.
     pub fn log(&self, product: &ProductId) -> Result<Option<LogState>, LedgerError> {
         Ok(record(&self.store, product)?.and_then(|record| LogState::of(&record)))
+    }
+
+    /// What of a product is stored here.
+    pub fn stored(&self, product: &ProductId) -> Result<Stored, LedgerError> {
+        let known = record(&self.store, product)?;
+        Ok(known.map_or(Stored::default(), |known| Stored { entries: known.size(), body_bytes: known.body_bytes }))
     }
 
     /// The canonical bytes of the entries from `from` on, with their indexes: as many as fit into `bytes_max`, but one
@@ -164,7 +176,19 @@ pub(crate) fn record(read: &impl Read, product: &ProductId) -> Result<Option<Pro
 
 /// What is known of every product.
 pub(crate) fn records(read: &impl Read) -> Result<Vec<(ProductId, ProductRecord)>, LedgerError> {
-    let stored = read.iterate(product::KEYSPACE, KeyRange::all(), Direction::Forward);
+    records_in(read, KeyRange::all())
+}
+
+/// What is known of every product of a domain.
+pub(crate) fn records_of(
+    read: &impl Read,
+    domain: &DomainName,
+) -> Result<Vec<(ProductId, ProductRecord)>, LedgerError> {
+    records_in(read, KeyRange::prefix(prefix_of_domain(domain)))
+}
+
+fn records_in(read: &impl Read, range: KeyRange) -> Result<Vec<(ProductId, ProductRecord)>, LedgerError> {
+    let stored = read.iterate(product::KEYSPACE, range, Direction::Forward);
     stored
         .map(|stored| {
             let (key, value) = stored?;

@@ -40,7 +40,7 @@ mod tests;
 
 pub use append::Counted;
 pub use error::{Held, LedgerError, Rejection};
-pub use ledger::{Ledger, LogState, Options};
+pub use ledger::{Ledger, LogState, Options, Stored};
 pub use replica::{Cursor, PAGE_ENTRIES_MAX, Replica};
 pub use said::{Contact, FoundOut, Outcome, PeerContact, Refusal, RefusalKind};
 pub use signing::{KeyError, SigningKey, VerifyingKey};

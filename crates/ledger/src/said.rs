@@ -9,19 +9,19 @@ use std::collections::BTreeMap;
 use civicmesh_model::log::SignedHead;
 use civicmesh_model::names::{DomainName, ProductId};
 use civicmesh_model::time::{Span, UtcMicros};
-use civicmesh_store::{Direction, KeyRange, Read, Store};
+use civicmesh_store::{Batch, Direction, KeyRange, Read, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LedgerError;
-use crate::keys::{confirmed, contact, found, refused};
+use crate::keys::{confirmed, contact, found, prefix_of_domain, product, refused};
 use crate::ledger::{Ledger, locked};
 
 /// How long an unchanged contact or confirmation may stand in memory only.
 const WRITTEN_AGAIN_AFTER: Span = Span::seconds(30);
 /// Longest reason kept of why a peer could not be reached, in bytes.
 const REASON_BYTES_MAX: usize = 256;
-/// Most refusals kept.
-const REFUSALS_MAX: usize = 4096;
+/// Most refusals kept of one peer: its own bound, so that it takes no other's place.
+pub(crate) const REFUSALS_PER_PEER_MAX: usize = 256;
 /// Most times that one owner's product is found out and remembered; the first ones count.
 const FOUND_OUT_MAX: usize = 64;
 
@@ -152,22 +152,23 @@ impl PeerContact {
 }
 
 impl Ledger {
-    /// Notes how an attempt to reach a peer went.
+    /// Notes how an attempt to reach a peer went. Waits for the disk where it is written, and keeps nobody waiting who
+    /// only reads.
     pub fn note(&self, domain: &DomainName, contact: Contact) -> Result<(), LedgerError> {
-        let mut said = locked(&self.said);
-        let before = said.contacts.get(domain);
+        let _writing = locked(&self.writing);
+        let before = locked(&self.said).contacts.get(domain).cloned();
         let now = contact.at;
-        let after = PeerContact::after(before.map(|(before, _)| before), contact);
-        let changed = before.is_none_or(|(before, written)| {
+        let after = PeerContact::after(before.as_ref().map(|(before, _)| before), contact);
+        let changed = before.as_ref().is_none_or(|(before, written)| {
             before.unreachable_since != after.unreachable_since || now.since(*written) >= WRITTEN_AGAIN_AFTER
         });
-        let written = if changed { now } else { before.map_or(now, |(_, written)| *written) };
+        let written = if changed { now } else { before.map_or(now, |(_, written)| written) };
         if changed {
             let mut batch = self.store.batch();
             batch.put(contact::KEYSPACE, contact::key(domain), contact::to_bytes(&after));
             self.store.commit(batch)?;
         }
-        said.contacts.insert(domain.clone(), (after, written));
+        locked(&self.said).contacts.insert(domain.clone(), (after, written));
         Ok(())
     }
 
@@ -177,22 +178,69 @@ impl Ledger {
         said.contacts.iter().map(|(domain, (contact, _))| (domain.clone(), contact.clone())).collect()
     }
 
-    /// Notes that the owner of a product gives nothing of it to this domain.
+    /// Notes that the owner of a product gives nothing of it to this domain. Refused where it has refused too many.
     pub fn note_refused(&self, product: &ProductId, kind: RefusalKind, now: UtcMicros) -> Result<(), LedgerError> {
         let _writing = locked(&self.writing);
-        let known = refusals(&self.store)?;
-        match known.get(product) {
-            Some(refusal) if refusal.kind == kind && now.since(refusal.at) < WRITTEN_AGAIN_AFTER => {
-                return Ok(());
-            }
-            None if known.len() >= REFUSALS_MAX => {
-                return Err(LedgerError::TooMany { what: "refusals", max: REFUSALS_MAX });
-            }
-            _ => {}
-        }
+        let told = BTreeMap::from([(product.clone(), kind)]);
         let mut batch = self.store.batch();
-        batch.put(refused::KEYSPACE, refused::key(product), refused::to_bytes(&Refusal { kind, at: now }));
-        Ok(self.store.commit(batch)?)
+        let kept = self.refuse(&refusals_of(&self.store, &product.domain)?, &told, now, &mut batch);
+        if !batch.is_empty() {
+            self.store.commit(batch)?;
+        }
+        let max = REFUSALS_PER_PEER_MAX as u64;
+        if kept { Ok(()) } else { Err(LedgerError::TooMany { what: "refusals of one peer", max }) }
+    }
+
+    /// Takes all that an owner refuses to this domain, as it told just now. What it no longer tells is forgotten, but
+    /// for products of which more is known here: what it refused once is not granted before it says so. False if it
+    /// refused more than is kept of one peer.
+    pub fn note_refusals(
+        &self,
+        owner: &DomainName,
+        told: &BTreeMap<ProductId, RefusalKind>,
+        now: UtcMicros,
+    ) -> Result<bool, LedgerError> {
+        let _writing = locked(&self.writing);
+        let mut known = refusals_of(&self.store, owner)?;
+        let mut batch = self.store.batch();
+        let untold: Vec<ProductId> = known.keys().filter(|product| !told.contains_key(product)).cloned().collect();
+        for product in untold {
+            if self.store.get(product::KEYSPACE, &product::key(&product))?.is_none() {
+                batch.delete(refused::KEYSPACE, refused::key(&product));
+                known.remove(&product);
+            }
+        }
+        let kept = self.refuse(&known, told, now, &mut batch);
+        if !batch.is_empty() {
+            self.store.commit(batch)?;
+        }
+        Ok(kept)
+    }
+
+    /// Puts what of `told` is news into the batch, as far as one peer's refusals are kept; false if that left some out.
+    fn refuse(
+        &self,
+        known: &BTreeMap<ProductId, Refusal>,
+        told: &BTreeMap<ProductId, RefusalKind>,
+        now: UtcMicros,
+        batch: &mut Batch<'_>,
+    ) -> bool {
+        let mut room = REFUSALS_PER_PEER_MAX.saturating_sub(known.len());
+        let mut all = true;
+        for (product, kind) in told {
+            match known.get(product) {
+                Some(refusal) if refusal.kind == *kind && now.since(refusal.at) < WRITTEN_AGAIN_AFTER => continue,
+                None if room == 0 => {
+                    all = false;
+                    continue;
+                }
+                None => room -= 1,
+                Some(_) => {}
+            }
+            let refusal = Refusal { kind: *kind, at: now };
+            batch.put(refused::KEYSPACE, refused::key(product), refused::to_bytes(&refusal));
+        }
+        all
     }
 
     /// Every product that its owner refuses to this domain.
@@ -202,9 +250,7 @@ impl Ledger {
 
     /// Where the owner of a product was found out, oldest first.
     pub fn found_out(&self, product: &ProductId) -> Result<Vec<FoundOut>, LedgerError> {
-        let range = KeyRange::prefix(crate::keys::prefix(product));
-        let stored = self.store.iterate(found::KEYSPACE, range, Direction::Forward);
-        stored.map(|stored| found::from_bytes(&stored?.1)).collect()
+        found_out(&self.store, product)
     }
 
     /// Remembers for good where an owner was found out. The same head is remembered once.
@@ -224,11 +270,26 @@ impl Ledger {
 
 /// Every product that its owner refuses to this domain.
 pub(crate) fn refusals(read: &impl Read) -> Result<BTreeMap<ProductId, Refusal>, LedgerError> {
-    let stored = read.iterate(refused::KEYSPACE, KeyRange::all(), Direction::Forward);
+    refusals_in(read, KeyRange::all())
+}
+
+fn refusals_of(read: &impl Read, owner: &DomainName) -> Result<BTreeMap<ProductId, Refusal>, LedgerError> {
+    refusals_in(read, KeyRange::prefix(prefix_of_domain(owner)))
+}
+
+fn refusals_in(read: &impl Read, range: KeyRange) -> Result<BTreeMap<ProductId, Refusal>, LedgerError> {
+    let stored = read.iterate(refused::KEYSPACE, range, Direction::Forward);
     stored
         .map(|stored| {
             let (key, value) = stored?;
             Ok((refused::parse(&key)?, refused::from_bytes(&value)?))
         })
         .collect()
+}
+
+/// Where the owner of a product was found out, oldest first.
+pub(crate) fn found_out(read: &impl Read, product: &ProductId) -> Result<Vec<FoundOut>, LedgerError> {
+    let range = KeyRange::prefix(crate::keys::prefix(product));
+    let stored = read.iterate(found::KEYSPACE, range, Direction::Forward);
+    stored.map(|stored| found::from_bytes(&stored?.1)).collect()
 }

@@ -17,7 +17,7 @@ use crate::keys::product::ProductRecord;
 use crate::keys::window::{self, Covered};
 use crate::keys::{self, entry};
 use crate::ledger::{Ledger, LogState, locked, record, records};
-use crate::said::{PeerContact, Refusal, Said, refusals};
+use crate::said::{FoundOut, PeerContact, Refusal, Said, found_out, refusals};
 use crate::timeline::last_before;
 
 /// One moment of the ledger.
@@ -32,8 +32,8 @@ pub struct Snapshot<'l> {
 pub struct ProductState {
     /// The product.
     pub id: ProductId,
-    /// The contract in force, as peers see it.
-    pub contract: Arc<Contract>,
+    /// The contract in force, as peers see it; none where this version cannot read it.
+    pub contract: Option<Arc<Contract>>,
     /// Whether this domain owns it.
     pub own: bool,
     /// Whether its owner gives it to this domain; what came before a refusal is still here.
@@ -46,6 +46,8 @@ pub struct ProductState {
     pub contact: Option<PeerContact>,
     /// Entries about windows that end by then are past their retention, and gone.
     pub expired_through: Option<UtcMicros>,
+    /// Where its owner was found out, oldest first.
+    pub found_out: Vec<FoundOut>,
 }
 
 impl Ledger {
@@ -114,16 +116,25 @@ impl Snapshot<'_> {
         known: &ProductRecord,
         refused: &BTreeMap<ProductId, Refusal>,
     ) -> Result<ProductState, LedgerError> {
-        let contract = self.ledger.contract_by_hash(&known.contract)?;
+        // A contract that cannot be read costs its own product, and no other.
+        let contract = match self.ledger.contract_by_hash(&known.contract) {
+            Err(error @ LedgerError::Store(_)) => return Err(error),
+            Err(error) => {
+                tracing::debug!(product = %id, %error, "a contract cannot be read");
+                None
+            }
+            Ok(contract) => contract,
+        };
         let own = self.ledger.owns(&id);
         Ok(ProductState {
-            contract: contract.ok_or(LedgerError::Damaged("a contract that is named and missing"))?,
+            contract,
             own,
             granted: own || !refused.contains_key(&id),
             log: LogState::of(known),
             head_confirmed_at: self.said.confirmed(&id),
             contact: self.said.contact(&id.domain).cloned(),
             expired_through: known.expired_through,
+            found_out: found_out(&self.moment, &id)?,
             id,
         })
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use civicmesh_exchange::link::Listener;
-use civicmesh_exchange::pull::{Pace, Puller};
+use civicmesh_exchange::pull::{Pace, Puller, Quota};
 use civicmesh_exchange::serve::{Serve, incoming, server, service};
 use civicmesh_exchange::tls::{TlsAccept, TlsDial};
 use civicmesh_proto::exchange::v1::exchange_service_server::ExchangeServiceServer;
@@ -34,6 +34,7 @@ pub(crate) fn puller(parts: &Parts) -> Puller {
         exchange: parts.exchange.clone(),
         dial: Arc::new(TlsDial::new(network, tls, Arc::clone(&parts.traffic))),
         pace: Pace { turn_ms: pull.interval_ms, backoff_ms_max: pull.backoff_ms_max, ..Pace::default() },
+        quota: Quota { entries_max: pull.product_entries_max, bytes_max: pull.product_bytes_max },
         seeds: parts.config.node.seeds.clone(),
         links: Arc::clone(&parts.links),
     }

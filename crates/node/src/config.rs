@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use civicmesh_exchange::pull::Quota;
 use civicmesh_exchange::roster::Address;
 use civicmesh_model::names::DomainName;
 use serde::Deserialize;
@@ -101,6 +102,10 @@ pub struct PullSection {
     pub backoff_ms_max: u32,
     /// How often the certificate and roster files are looked at for a change, in milliseconds.
     pub reload_interval_ms: u64,
+    /// Most log entries that are stored of one product of a peer.
+    pub product_entries_max: u64,
+    /// Most bytes of entries that are stored of one product of a peer.
+    pub product_bytes_max: u64,
 }
 
 /// `[limits]`
@@ -145,7 +150,14 @@ impl Default for PublisherSection {
 
 impl Default for PullSection {
     fn default() -> Self {
-        PullSection { interval_ms: 2_000, backoff_ms_max: 60_000, reload_interval_ms: 10_000 }
+        let Quota { entries_max: product_entries_max, bytes_max: product_bytes_max } = Quota::default();
+        PullSection {
+            interval_ms: 2_000,
+            backoff_ms_max: 60_000,
+            reload_interval_ms: 10_000,
+            product_entries_max,
+            product_bytes_max,
+        }
     }
 }
 
@@ -245,6 +257,8 @@ impl Config {
             ("interval_ms", self.publisher.interval_ms.min(self.pull.interval_ms.into())),
             ("backoff_ms_max", self.pull.backoff_ms_max.into()),
             ("reload_interval_ms", self.pull.reload_interval_ms),
+            ("product_entries_max", self.pull.product_entries_max),
+            ("product_bytes_max", self.pull.product_bytes_max),
             ("retention_interval_ms", self.publisher.retention_interval_ms),
             ("windows_max", self.publisher.windows_max as u64),
             ("ingests_max", self.limits.ingests_max as u64),

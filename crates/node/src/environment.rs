@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -111,10 +112,10 @@ struct Listening {
 
 #[async_trait]
 impl Listener for Listening {
-    async fn accept(&mut self) -> io::Result<BoxedIo> {
-        let (stream, _) = self.listener.accept().await?;
+    async fn accept(&mut self) -> io::Result<(BoxedIo, SocketAddr)> {
+        let (stream, remote) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
-        Ok(Box::new(stream))
+        Ok((Box::new(stream), remote))
     }
 
     fn local_address(&self) -> String {
@@ -170,8 +171,10 @@ mod tests {
         let (sent, accepted) = tokio::join!(network.connect(&address), listener.accept());
         sent.unwrap().write_all(b"hello").await.unwrap();
         let mut heard = String::new();
-        accepted.unwrap().read_to_string(&mut heard).await.unwrap();
+        let (mut accepted, remote) = accepted.unwrap();
+        accepted.read_to_string(&mut heard).await.unwrap();
         assert_eq!(heard, "hello");
+        assert!(remote.ip().is_loopback());
     }
 
     #[test]

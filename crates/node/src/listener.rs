@@ -90,7 +90,7 @@ impl Accepting {
     async fn run(self, mut listen: Box<dyn Listener>) {
         while let Ok(place) = Arc::clone(&self.places).acquire_owned().await {
             match listen.accept().await {
-                Ok(io) => self.ready(io, place).await,
+                Ok((io, _)) => self.ready(io, place).await,
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;

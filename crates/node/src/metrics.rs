@@ -76,6 +76,8 @@ pub(crate) struct Metrics {
     closed_through: Family<ProductLabels, SecondsGauge>,
     head_age: Family<ProductLabels, SecondsGauge>,
     late_rows_held: Family<ProductLabels, Gauge>,
+    found_out: Family<ProductLabels, Gauge>,
+    warnings: Family<ProductLabels, Gauge>,
     peer_reached: Family<DomainLabels, Gauge>,
     peer_sent: Family<DomainLabels, Gauge>,
     peer_received: Family<DomainLabels, Gauge>,
@@ -95,6 +97,8 @@ impl Metrics {
             closed_through: Family::default(),
             head_age: Family::default(),
             late_rows_held: Family::default(),
+            found_out: Family::default(),
+            warnings: Family::default(),
             peer_reached: Family::default(),
             peer_sent: Family::default(),
             peer_received: Family::default(),
@@ -127,6 +131,16 @@ impl Metrics {
             "late_rows_held",
             "Rows held back: their window was released before they came",
             self.late_rows_held.clone(),
+        );
+        registry.register(
+            "product_found_out",
+            "Times that its owner signed what does not follow from what it signed before",
+            self.found_out.clone(),
+        );
+        registry.register(
+            "product_warnings",
+            "What an operator should know of the product; `civicmesh status` says what it is",
+            self.warnings.clone(),
         );
         registry.register("peer_reached", "1 if the peer was reached at the last try", self.peer_reached.clone());
         registry.register_with_unit(
@@ -191,6 +205,9 @@ impl Metrics {
             if let Some(age) = product.head_age_us {
                 self.head_age.get_or_create(&labels).set(seconds(age));
             }
+            let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            self.found_out.get_or_create(&labels).set(count(product.found_out));
+            self.warnings.get_or_create(&labels).set(count(product.warnings.len() as u64));
             if let Some(held) = product.late_rows_held {
                 self.late_rows_held.get_or_create(&labels).set(i64::try_from(held).unwrap_or(i64::MAX));
             }
@@ -224,6 +241,8 @@ mod tests {
         assert!(text.contains("civicmesh_ingest_rows_total{dataset=\"taxi_trips\",fate=\"Accepted\"} 3"), "{text}");
         assert!(text.contains("civicmesh_log_entries_appended_total{product=\"traffic.taxi\",kind=\"Release\"} 2"));
         assert!(text.contains("civicmesh_certificate_left_seconds"));
+        assert!(text.contains("civicmesh_product_found_out{product=\"traffic.taxi\"} 3"), "{text}");
+        assert!(text.contains("civicmesh_product_warnings{product=\"traffic.taxi\"} 1"));
         assert!(text.ends_with("# EOF\n"));
         assert!(!two.text(&sample()).contains("taxi_trips"));
     }

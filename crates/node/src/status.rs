@@ -1,7 +1,9 @@
 //! The city as one node sees it: domains and links, products and their age, sources and their watermarks.
 
+use std::collections::BTreeMap;
+
 use civicmesh_exchange::roster::Roster;
-use civicmesh_ledger::LedgerError;
+use civicmesh_ledger::{LedgerError, ProductState};
 use civicmesh_model::contract::{Method, Status};
 use civicmesh_model::names::{DatasetName, DomainName, ProductId, SourceName};
 use civicmesh_model::time::UtcMicros;
@@ -110,6 +112,10 @@ pub struct ProductStatus {
     pub late_rows_held: Option<u64>,
     /// Own products only: rows of its dataset that were rejected.
     pub rejects: Option<u64>,
+    /// Times that its owner was found out: it signed what does not follow from what it signed before.
+    pub found_out: u64,
+    /// What an operator should know of it, in plain words.
+    pub warnings: Vec<String>,
 }
 
 /// One source of an own dataset.
@@ -157,7 +163,7 @@ pub(crate) fn city_status(parts: &Parts, shows_raw: bool) -> Result<CityStatus, 
         certificate_days_left: days_left(own.certificate_expires, now),
         roster_serial: signed.roster().serial,
         domains: domains(parts, signed.roster(), now),
-        products: products(parts, now, shows_raw)?,
+        products: products(parts, signed.roster(), now, shows_raw)?,
         sources: if shows_raw { sources(parts, now)? } else { Vec::new() },
     })
 }
@@ -193,20 +199,29 @@ fn domains(parts: &Parts, roster: &Roster, now: UtcMicros) -> Vec<DomainStatus> 
     members.collect()
 }
 
-fn products(parts: &Parts, now: UtcMicros, shows_raw: bool) -> Result<Vec<ProductStatus>, StatusError> {
+fn products(
+    parts: &Parts,
+    roster: &Roster,
+    now: UtcMicros,
+    shows_raw: bool,
+) -> Result<Vec<ProductStatus>, StatusError> {
     let snapshot = parts.ledger.snapshot();
+    let mut failed: BTreeMap<ProductId, String> =
+        parts.links.views().into_values().flat_map(|view| view.failed).collect();
     let mut products = Vec::new();
     for state in snapshot.products()? {
         let taker = parts.products.iter().find(|product| *product.id() == state.id).filter(|_| shows_raw);
         let rejects = taker.map(|product| parts.vault.counts(product.dataset())).transpose()?;
         let log = state.log.as_ref();
         let confirmed = state.head_confirmed_at.filter(|_| !state.own);
+        let contract = state.contract.as_deref();
+        let departed = !state.own && !roster.members.contains_key(&state.id.domain);
         products.push(ProductStatus {
             owner: state.id.domain.clone(),
-            method: method_text(&state.contract.method),
+            method: contract.map(|contract| method_text(&contract.method)).unwrap_or_default(),
             granted: state.granted,
-            draft: state.contract.status == Status::Draft,
-            contract_version: state.contract.version.clone(),
+            draft: contract.is_some_and(|contract| contract.status == Status::Draft),
+            contract_version: contract.map(|contract| contract.version.clone()).unwrap_or_default(),
             newest_window_start: log.map(|log| log.newest_window.start),
             newest_window_end: log.map(|log| log.newest_window.end),
             closed_through: log.map(|log| log.closed_through),
@@ -214,12 +229,19 @@ fn products(parts: &Parts, now: UtcMicros, shows_raw: bool) -> Result<Vec<Produc
             entries: log.map_or(0, |log| log.head.head.size),
             late_rows_held: taker.map(|product| product.late_rows_held()),
             rejects: rejects.map(|counts| counts.totals.rejected),
+            found_out: state.found_out.len() as u64,
+            warnings: warnings(&state, departed, failed.remove(&state.id)),
             product: state.id,
         });
     }
     let refused = snapshot.refusals()?.into_keys();
     let unknown: Vec<_> = refused.filter(|id| products.iter().all(|known| known.product != *id)).collect();
     products.extend(unknown.into_iter().map(not_granted));
+    products.extend(failed.into_iter().map(|(product, reason)| ProductStatus {
+        granted: true,
+        warnings: vec![not_pulled(&reason)],
+        ..not_granted(product)
+    }));
     products.sort_by(|one, other| one.product.cmp(&other.product));
     Ok(products)
 }
@@ -240,7 +262,31 @@ fn not_granted(product: ProductId) -> ProductStatus {
         entries: 0,
         late_rows_held: None,
         rejects: None,
+        found_out: 0,
+        warnings: Vec::new(),
     }
+}
+
+/// What an operator should know of a product: that its owner was found out, that its contract cannot be read, that its
+/// owner left the city, that nothing more was pulled.
+fn warnings(state: &ProductState, departed: bool, failed: Option<String>) -> Vec<String> {
+    let owner = &state.id.domain;
+    let found = state.found_out.first();
+    let unreadable = state.contract.is_none().then(|| "its contract cannot be read by this version".to_owned());
+    let departed = departed.then(|| format!("{owner} is no longer in the city; what it released is kept"));
+    [
+        found.map(|found| format!("{owner} was found out on {}: {}", found.at, found.fault)),
+        unreadable,
+        departed,
+        failed.map(|reason| not_pulled(&reason)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn not_pulled(reason: &str) -> String {
+    format!("not pulled: {reason}")
 }
 
 fn method_text(method: &Method) -> String {
@@ -318,6 +364,8 @@ pub(crate) mod tests {
                 entries: 3,
                 late_rows_held: Some(2),
                 rejects: Some(1),
+                found_out: 3,
+                warnings: vec!["traffic was found out".to_owned()],
             }],
             sources: vec![SourceStatus {
                 dataset: "taxi_trips".parse().unwrap(),

@@ -32,6 +32,9 @@ pub enum QueryError {
         /// The domain to ask.
         owner: DomainName,
     },
+    /// The contract in force cannot be read by this version.
+    #[error("the contract of {0} cannot be read by this version of civicmesh; its owner uses a newer one, so update this node")]
+    UnreadableContract(ProductId),
     /// No such table.
     #[error("there is no table {name}{}", listed(.known))]
     UnknownTable {

@@ -57,8 +57,9 @@ impl<'a> Reader<'a> {
         let count = self.count(scans, standing, &pass.seen)?;
         let (cells, read) = pass.cells.into_read();
         product.lay(read)?;
-        let Standing { own, granted, closed_through, newest_window, head_confirmed_at, unreachable_since, .. } =
-            standing.clone();
+        let Standing {
+            own, granted, closed_through, newest_window, head_confirmed_at, unreachable_since, found_out, ..
+        } = standing.clone();
         let completeness = ProductCompleteness {
             product: product.id().clone(),
             owner: product.id().domain.clone(),
@@ -82,6 +83,7 @@ impl<'a> Reader<'a> {
             method: method(&product.contract),
             contract_version: product.contract.version.clone(),
             revision_max: count.revision_max,
+            found_out,
             exact: false,
             note: String::new(),
         };

@@ -16,7 +16,7 @@ use crate::error::QueryError;
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
     pub product: ProductId,
-    /// None where only a refusal is known of it.
+    /// None where only a refusal is known of it, or this version cannot read it.
     pub contract: Option<Arc<Contract>>,
     pub own: bool,
     pub granted: bool,
@@ -25,6 +25,8 @@ pub(crate) struct Standing {
     pub head_confirmed_at: Option<UtcMicros>,
     pub unreachable_since: Option<UtcMicros>,
     pub expired_through: Option<UtcMicros>,
+    /// Whether its owner told two stories of it.
+    pub found_out: bool,
 }
 
 impl Standing {
@@ -39,15 +41,26 @@ impl Standing {
             head_confirmed_at: None,
             unreachable_since: None,
             expired_through: None,
+            found_out: false,
         }
     }
 
     fn of(state: ProductState, granted: bool) -> Self {
-        let ProductState { id, contract, own, granted: _, log, head_confirmed_at, contact, expired_through } = state;
+        let ProductState {
+            id,
+            contract,
+            own,
+            granted: _,
+            log,
+            head_confirmed_at,
+            contact,
+            expired_through,
+            found_out,
+        } = state;
         let unreachable_since = contact.and_then(|PeerContact { unreachable_since, .. }| unreachable_since);
         Self {
             product: id,
-            contract: Some(contract),
+            contract,
             own,
             granted,
             closed_through: log.as_ref().map(|log| log.closed_through),
@@ -55,6 +68,7 @@ impl Standing {
             head_confirmed_at,
             unreachable_since,
             expired_through,
+            found_out: !found_out.is_empty(),
         }
     }
 }

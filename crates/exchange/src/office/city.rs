@@ -102,8 +102,8 @@ impl CityOffice {
         files::make_folder(&folder.join("keys"), Privacy::Private)?;
         let key = KeyPair::generate()?;
         let certificate = city_certificate(name, now)?.self_signed(&key)?;
-        let members = BTreeMap::new();
-        let roster = Roster { city: name.into(), timezone, serial: 1, members };
+        let (members, removed) = (BTreeMap::new(), BTreeMap::new());
+        let roster = Roster { city: name.into(), timezone, serial: 1, members, removed };
         let roster = SignedRoster::sign(roster, &key)?;
         files::write(&key_file(folder), key.serialize_pem().as_bytes(), Privacy::Private)?;
         files::write(&certificate_file(folder), certificate.pem().as_bytes(), Privacy::Open)?;
@@ -181,6 +181,20 @@ impl CityOffice {
         Ok(enrolled)
     }
 
+    /// Removes a domain from the city: nodes that learn the new roster refuse its calls and pull from it no more. What
+    /// it released stays where it is. The roster has to reach one node: it is passed on from there.
+    pub fn remove(&self, domain: &DomainName) -> Result<SignedRoster, OfficeError> {
+        let mut roster = self.roster()?.roster().clone();
+        let member = roster.members.remove(domain).ok_or_else(|| OfficeError::NotEnrolled(domain.clone()))?;
+        roster.removed.insert(domain.clone(), member.tls_key);
+        self.issue(roster, &key_pair_in(&key_file(&self.folder))?)
+    }
+
+    /// Where the roster stands that the office last signed.
+    pub fn roster_file(&self) -> PathBuf {
+        roster_file(&self.folder)
+    }
+
     /// Writes the domain into the roster, if it says something new.
     fn list(
         &self,
@@ -193,7 +207,14 @@ impl CityOffice {
             return Ok(signed);
         }
         let mut roster = signed.roster().clone();
+        // New keys do not bring the removed ones back.
+        roster.removed.retain(|removed, key| removed != domain || *key != member.tls_key);
         roster.members.insert(domain.clone(), member);
+        self.issue(roster, key)
+    }
+
+    /// Signs what the roster says now, under the next serial.
+    fn issue(&self, mut roster: Roster, key: &KeyPair) -> Result<SignedRoster, OfficeError> {
         roster.serial += 1;
         let signed = SignedRoster::sign(roster, key)?;
         files::write(&roster_file(&self.folder), signed.as_bytes(), Privacy::Open)?;

@@ -83,6 +83,9 @@ pub enum OfficeError {
          (the old ones are refused from then on)"
     )]
     OtherKeys(DomainName),
+    /// The domain is not in the city.
+    #[error("{0} is not in the city")]
+    NotEnrolled(DomainName),
     /// The keys belong to another domain.
     #[error("these keys are those of {0}: each domain has its own")]
     KeysInUse(DomainName),

@@ -129,6 +129,28 @@ fn a_second_enrolment_under_other_keys_needs_replace() {
 }
 
 #[test]
+fn a_domain_that_is_removed_is_listed_no_more_and_its_keys_are_remembered() {
+    let city = TestCity::new();
+    let node = city.enroll("traffic", ADDRESS);
+    let domain: DomainName = "traffic".parse().unwrap();
+    let before = city.office.roster().unwrap().roster().clone();
+    let removed = city.office.remove(&domain).unwrap();
+    assert_eq!(removed, city.office.roster().unwrap());
+    let roster = removed.roster();
+    assert_eq!((roster.serial, roster.members.len()), (before.serial + 1, 0));
+    assert_eq!(roster.removed[&domain], before.members[&domain].tls_key);
+    assert!(matches!(city.office.remove(&domain), Err(OfficeError::NotEnrolled(_))));
+
+    // Another node of that name does not bring the removed keys back; the same keys, certified anew, do.
+    let other = NodeFolder::new(city.path().join("other"));
+    city.office.enroll_out(&other, &departure("traffic", ADDRESS), START).unwrap();
+    assert_eq!(city.office.roster().unwrap().roster().removed[&domain], before.members[&domain].tls_key);
+    city.office.enroll(&fs::read(node.request_file()).unwrap(), true, START).unwrap();
+    let roster = city.office.roster().unwrap().roster().clone();
+    assert!(roster.removed.is_empty() && roster.members[&domain] == before.members[&domain]);
+}
+
+#[test]
 fn keys_and_addresses_belong_to_one_domain() {
     let city = TestCity::new();
     city.enroll("traffic", ADDRESS);

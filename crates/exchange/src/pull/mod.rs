@@ -1,5 +1,6 @@
 //! Pulls what peers release: one task a peer, each with one link.
 
+mod listing;
 mod machine;
 mod peer;
 mod session;
@@ -8,6 +9,7 @@ mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use civicmesh_ledger::{Contact, Outcome};
 use civicmesh_model::names::DomainName;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,11 +20,29 @@ use crate::{
     exchange::Exchange,
     link::Dial,
     links::Links,
-    roster::{Address, Roster},
+    roster::{Address, Roster, SignedRoster},
 };
 
+/// Why a domain that left the city is not reached.
+const DEPARTED: &str = "it is no longer in the city";
 /// The most seeds that are greeted.
 pub const SEEDS_MAX: usize = 16;
+
+/// How much of one product of a peer is stored here. Where it is reached, no more is pulled, and status says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Most entries of its log.
+    pub entries_max: u64,
+    /// Most bytes of the entries that are within their retention.
+    pub bytes_max: u64,
+}
+
+impl Default for Quota {
+    /// Nineteen years of minutes, in 8 GiB.
+    fn default() -> Self {
+        Self { entries_max: 10_000_000, bytes_max: 8 << 30 }
+    }
+}
 
 /// Pulls from every peer of the city.
 pub struct Puller {
@@ -32,6 +52,8 @@ pub struct Puller {
     pub dial: Arc<dyn Dial>,
     /// How often they are asked.
     pub pace: Pace,
+    /// How much of a product is stored.
+    pub quota: Quota,
     /// Where to greet besides the roster's addresses: a node that was away while everybody moved finds the city again.
     pub seeds: Vec<Address>,
     /// Told how the links stand.
@@ -56,6 +78,7 @@ impl Puller {
             let current = changes.borrow_and_update().clone();
             let wanted = self.targets(current.roster());
             self.links.retain(|domain| current.roster().members.contains_key(domain));
+            self.note_departed(&current);
             running.retain(|target, stop| {
                 let keep = wanted.contains(target);
                 if !keep {
@@ -83,7 +106,24 @@ impl Puller {
     }
 
     fn peer(&self, target: Target, stop: CancellationToken) -> Peer {
-        Peer::new(self.exchange.clone(), Arc::clone(&self.dial), Arc::clone(&self.links), self.pace, target, stop)
+        Peer::new(self.exchange.clone(), Arc::clone(&self.dial), Arc::clone(&self.links), self, target, stop)
+    }
+
+    /// Notes of each domain that left the city that it is reached no more: what it released stays, and its age is told.
+    /// Left to the ledger without waiting: it is noted again at the next start.
+    fn note_departed(&self, current: &Arc<SignedRoster>) {
+        let (current, now) = (Arc::clone(current), self.exchange.clock.now());
+        let noted = self.exchange.at_ledger(move |ledger| {
+            let departed =
+                ledger.contacts().into_keys().filter(|domain| !current.roster().members.contains_key(domain));
+            for domain in departed {
+                let contact = Contact { at: now, outcome: Outcome::Unreachable { reason: DEPARTED.into() } };
+                if let Err(error) = ledger.note(&domain, contact) {
+                    tracing::error!(%domain, %error, "the ledger could not note that a domain left the city");
+                }
+            }
+        });
+        drop(noted);
     }
 
     fn targets(&self, roster: &Roster) -> Vec<Target> {

@@ -1,13 +1,12 @@
 //! The task for one peer: does what the machine says and tells it what became of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use civicmesh_ledger::{Contact, Cursor, Ledger, LedgerError, Outcome, RefusalKind, Rejection, Replica, VerifyingKey};
+use civicmesh_ledger::{Contact, Cursor, LedgerError, Outcome, Rejection, Replica, Stored, VerifyingKey};
 use civicmesh_model::{
     contract::{Contract, Status},
     hash::Hash32,
     names::{DomainName, ProductId},
-    time::UtcMicros,
 };
 use civicmesh_proto::exchange::v1 as proto;
 use tokio::time::{Instant, sleep_until};
@@ -15,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    Target,
-    machine::{Event, Machine, Need, Pace, Step},
+    Puller, Quota, Target,
+    listing::{reason_for_status, refusal_kind, refused_of, take_listed},
+    machine::{Event, Machine, Step},
     session::{PullError, Session},
 };
 use crate::{
@@ -24,14 +24,20 @@ use crate::{
     link::{Dial, random, run_blocking},
     links::Links,
     request_id::RequestId,
-    wire::{self, Listed, Page, Reason, Standing},
+    serve::PAGES_PER_CALL_MAX,
+    wire::{self, Page, Reason},
 };
+
+/// Most pages taken in one call, and most bytes of entries: an owner may send on without end.
+const PAGES_PER_PULL_MAX: usize = PAGES_PER_CALL_MAX;
+const PULL_BYTES_MAX: u64 = 64 << 20;
 
 /// One peer and all that its task needs.
 pub(super) struct Peer {
     exchange: Exchange,
     dial: Arc<dyn Dial>,
     links: Arc<Links>,
+    quota: Quota,
     target: Target,
     stop: CancellationToken,
     machine: Machine,
@@ -44,12 +50,12 @@ impl Peer {
         exchange: Exchange,
         dial: Arc<dyn Dial>,
         links: Arc<Links>,
-        pace: Pace,
+        puller: &Puller,
         target: Target,
         stop: CancellationToken,
     ) -> Self {
-        let (machine, started) = (Machine::new(pace), Instant::now());
-        Self { exchange, dial, links, target, stop, machine, session: None, started }
+        let (machine, started) = (Machine::new(puller.pace), Instant::now());
+        Self { exchange, dial, links, quota: puller.quota, target, stop, machine, session: None, started }
     }
 
     /// Works until told to stop. What is in the ledger's hands by then is finished there.
@@ -127,22 +133,34 @@ impl Peer {
         let key = self.owner_key(&domain)?;
         let mut listed = session.list(id).await?;
         let (now, now_ms) = (self.exchange.clock.now(), self.now_ms());
+        let refused = refused_of(&listed);
+        let mut failed: BTreeSet<ProductId> = listed.iter().map(|listed| listed.product.clone()).collect();
         listed.retain(|listed| !self.machine.holds(&listed.product, now_ms));
         let noted = domain.clone();
         let standings = self.exchange.at_ledger(move |ledger| {
             ledger.note(&noted, Contact { at: now, outcome: Outcome::Reached })?;
+            if !ledger.note_refusals(&noted, &refused, now)? {
+                tracing::debug!("it refuses more products than are kept of one peer");
+            }
             listed.into_iter().map(|listed| take_listed(ledger, listed, &key, now)).collect::<Result<Vec<_>, _>>()
         });
         let mut needs = Vec::new();
         for standing in standings.await?? {
             match standing {
-                Ok(need) => needs.extend(need),
+                Ok(need) => {
+                    if need.is_settled() {
+                        failed.remove(&need.product);
+                    }
+                    needs.push(need);
+                }
                 Err((product, error)) => {
-                    tracing::warn!(%product, %error, "a head was refused");
+                    tracing::warn!(%product, %error, "a listed product was refused");
+                    self.links.failed(&product, reason_for_status(&product, &error));
                     self.tell(Event::ProductFailed(product));
                 }
             }
         }
+        self.links.retain_failed(&domain, |product| failed.contains(product));
         self.links.reached(&domain, true);
         Ok(Event::Listed(needs))
     }
@@ -181,29 +199,52 @@ impl Peer {
     async fn pull(&self, id: &RequestId, product: &ProductId) -> Result<Event, PullError> {
         let key = self.owner_key(&product.domain)?;
         let asked = product.clone();
-        let mut cursor = self.exchange.at_ledger(move |ledger| ledger.cursor(&asked)).await??;
-        let mut pages = self.session()?.pull(id, product, cursor.size).await?;
-        let (start, mut newest_size) = (cursor.size, cursor.size);
-        while let Some(page) = pages.next().await? {
+        let mut stored = self.exchange.at_ledger(move |ledger| ledger.stored(&asked)).await??;
+        if self.is_full(stored) {
+            return Err(product_failed(product, &self.full(stored)));
+        }
+        let (start, mut newest_size) = (stored.entries, stored.entries);
+        let mut pages = self.session()?.pull(id, product, start).await?;
+        let mut bytes_left = PULL_BYTES_MAX;
+        for _ in 0..PAGES_PER_PULL_MAX {
+            let Some(page) = pages.next().await? else { break };
             let page = match page {
-                Ok(page) if page.page_head.head.product == *product && page.from_index == cursor.size => page,
+                Ok(page) if page.page_head.head.product == *product && page.from_index == stored.entries => page,
                 Ok(_) => {
                     return Err(product_failed(product, "another page came than was asked for"));
                 }
                 Err(reason) => return self.refused(product, reason).await,
             };
             newest_size = page.newest_head.head.size;
-            let end = Cursor { size: page.page_head.head.size };
-            self.take_page(id, cursor, page, &key).await?;
-            cursor = end;
+            let bytes = page.entries.iter().map(|entry| entry.len() as u64).sum();
+            let after = Stored { entries: page.page_head.head.size, body_bytes: stored.body_bytes + bytes };
+            self.take_page(id, Cursor { size: stored.entries }, page, &key).await?;
+            stored = after;
+            bytes_left = bytes_left.saturating_sub(bytes);
+            if bytes_left == 0 || self.is_full(stored) {
+                break;
+            }
         }
-        if start < cursor.size {
-            tracing::info!(%product, entries = cursor.size, "pulled");
+        if start < stored.entries {
+            tracing::info!(%product, entries = stored.entries, "pulled");
         }
-        match start < cursor.size && cursor.size < newest_size {
-            true => Ok(Event::FetchedSome),
-            false => Ok(Event::Fetched),
-        }
+        Ok(match start < stored.entries && stored.entries < newest_size {
+            true => Event::FetchedSome,
+            false => Event::Fetched,
+        })
+    }
+
+    fn is_full(&self, stored: Stored) -> bool {
+        stored.entries >= self.quota.entries_max || stored.body_bytes >= self.quota.bytes_max
+    }
+
+    fn full(&self, stored: Stored) -> String {
+        let Quota { entries_max, bytes_max } = self.quota;
+        format!(
+            "{} entries of {} bytes are stored, and at most {entries_max} of {bytes_max} are; if they should be, raise \
+             [pull] product_entries_max or product_bytes_max",
+            stored.entries, stored.body_bytes
+        )
     }
 
     /// Verifies and admits one page, asking for contracts that it names and that are not known.
@@ -242,6 +283,11 @@ impl Peer {
         let fault_of_product = matches!(error, PullError::Product { .. } | PullError::Ledger(_));
         if let (Some(product), true) = (step.product(), fault_of_product) {
             tracing::warn!(%product, %error, "a product could not be pulled");
+            let reason = match error {
+                PullError::Ledger(error) => reason_for_status(product, error),
+                error => reason_for_status(product, error),
+            };
+            self.links.failed(product, reason);
             return Event::ProductFailed(product.clone());
         }
         self.session = None;
@@ -301,41 +347,6 @@ impl Peer {
 
     fn name(&self) -> &str {
         self.target.domain.as_ref().map_or(&self.target.address, DomainName::as_str)
-    }
-}
-
-/// What a listed product needs; or, of one that speaks against its owner, why.
-type Taken = Result<Option<Need>, (ProductId, LedgerError)>;
-
-fn take_listed(ledger: &Ledger, listed: Listed, key: &VerifyingKey, now: UtcMicros) -> Result<Taken, LedgerError> {
-    let Listed { product, standing } = listed;
-    let (contract, head) = match standing {
-        Standing::Granted { contract, head } => (contract, head),
-        Standing::Refused(reason) => {
-            if let Some(kind) = refusal_kind(reason) {
-                ledger.note_refused(&product, kind, now)?;
-            }
-            return Ok(Ok(None));
-        }
-    };
-    let known = ledger.contract(&product)?;
-    let contract = Some(contract).filter(|hash| known.as_ref().is_none_or(|known| known.hash() != *hash));
-    let entries = match &known {
-        None => head.head.size > 0,
-        Some(_) => match ledger.confirm(head, key, now) {
-            Ok(behind) => behind > 0,
-            Err(error @ LedgerError::Rejected { .. }) => return Ok(Err((product, error))),
-            Err(error) => return Err(error),
-        },
-    };
-    Ok(Ok(Some(Need { product, contract, entries })))
-}
-
-fn refusal_kind(reason: Reason) -> Option<RefusalKind> {
-    match reason {
-        Reason::NotGranted => Some(RefusalKind::NotGranted),
-        Reason::UnknownProduct => Some(RefusalKind::NoSuchProduct),
-        Reason::UnknownContract | Reason::BeyondEnd | Reason::Other => None,
     }
 }
 

@@ -29,6 +29,8 @@ use tokio::{
 };
 use tonic::{Request, Response, Status};
 
+mod bounds;
+
 use super::*;
 use crate::{
     link::{BoxedIo, Clock, Listener, Network},
@@ -95,6 +97,7 @@ struct Node {
     traffic: Arc<Traffic>,
     links: Arc<Links>,
     network: Arc<dyn Network>,
+    quota: Quota,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -131,6 +134,7 @@ impl Node {
             traffic: Arc::default(),
             links: Arc::default(),
             network: Arc::new(Loopback),
+            quota: Quota::default(),
             stop: CancellationToken::new(),
             tasks: Vec::new(),
             folder,
@@ -164,6 +168,7 @@ impl Node {
             exchange: self.exchange.clone(),
             dial: Arc::new(dial),
             pace: PACE,
+            quota: self.quota,
             seeds: Vec::new(),
             links: Arc::clone(&self.links),
         };
@@ -204,6 +209,12 @@ impl Node {
 
     fn size(&self, product: &ProductId) -> u64 {
         self.ledger().cursor(product).unwrap().size
+    }
+
+    /// Why nothing more is taken of a product.
+    fn failed(&self, product: &ProductId) -> String {
+        let views = self.links.views();
+        views.get(&product.domain).and_then(|view| view.failed.get(product).cloned()).unwrap_or_default()
     }
 
     fn reason(&self, peer: &str) -> String {

@@ -49,6 +49,7 @@ fn roster(serial: u64) -> Roster {
         timezone: "America/New_York".parse().unwrap(),
         serial,
         members: BTreeMap::from([("traffic".parse().unwrap(), member)]),
+        removed: BTreeMap::new(),
     }
 }
 
@@ -164,4 +165,38 @@ fn addresses_are_host_and_port() {
     ] {
         assert!(bad.parse::<Address>().is_err(), "{bad:?}");
     }
+}
+
+#[test]
+fn who_reads_the_roster_waits_for_no_disk() {
+    let city = City::new();
+    let (reached, kept) = (Arc::new(std::sync::Barrier::new(2)), Arc::new(std::sync::Barrier::new(2)));
+    let keep = {
+        let (reached, kept) = (Arc::clone(&reached), Arc::clone(&kept));
+        Box::new(move |_: &[u8]| {
+            reached.wait();
+            kept.wait();
+            Ok(())
+        })
+    };
+    let book = RosterBook::open(city.sign(roster(5)).as_bytes(), city.city.clone(), keep).unwrap();
+    let newer = city.sign(roster(6));
+    std::thread::scope(|scope| {
+        let offering = scope.spawn(|| book.offer(newer.as_bytes()));
+        reached.wait();
+        assert_eq!(book.current().roster().serial, 5, "it is not in force before it is kept");
+        kept.wait();
+        assert_eq!(offering.join().unwrap(), Ok(Offer::Adopted));
+    });
+    assert_eq!(book.current().roster().serial, 6);
+}
+
+#[test]
+fn a_roster_that_remembers_nobody_is_laid_out_as_before() {
+    let city = City::new();
+    let text = |roster| String::from_utf8(city.sign(roster).as_bytes().to_vec()).unwrap();
+    assert!(!text(roster(5)).contains("removed"));
+    let removed = BTreeMap::from([("health".parse().unwrap(), Hash32([3; 32]))]);
+    let signed = text(Roster { removed: removed.clone(), ..roster(5) });
+    assert_eq!(SignedRoster::verify(signed.as_bytes(), &city.city).unwrap().roster().removed, removed);
 }

@@ -4,7 +4,7 @@ use civicmesh_ledger::LedgerError;
 use civicmesh_model::names::DomainName;
 use tonic::{Code, Status};
 
-use crate::{link::Stopped, roster::RosterError, wire::WireError};
+use crate::{link::Stopped, places::NoPlace, roster::RosterError, wire::WireError};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ServeError {
@@ -14,8 +14,10 @@ pub(super) enum ServeError {
     Expired,
     #[error("the roster does not list {0} with the key that it shows")]
     NotListed(DomainName),
-    #[error("too many calls at once")]
-    Busy,
+    #[error("{0} was removed from the city")]
+    Removed(DomainName),
+    #[error("calls: {0}")]
+    Busy(#[from] NoPlace),
     #[error(transparent)]
     Wire(#[from] WireError),
     #[error(transparent)]
@@ -30,8 +32,8 @@ impl ServeError {
     fn code(&self) -> Code {
         match self {
             Self::NoIdentity | Self::Expired => Code::Unauthenticated,
-            Self::NotListed(_) => Code::PermissionDenied,
-            Self::Busy => Code::ResourceExhausted,
+            Self::NotListed(_) | Self::Removed(_) => Code::PermissionDenied,
+            Self::Busy(_) => Code::ResourceExhausted,
             Self::Wire(_) => Code::InvalidArgument,
             Self::Roster(_) => Code::FailedPrecondition,
             Self::Stopped(_) => Code::Unavailable,

@@ -6,13 +6,13 @@ use civicmesh_ledger::{Ledger, SigningKey};
 use civicmesh_model::names::{DomainName, ProductId};
 use civicmesh_proto::exchange::v1::{PullReleasesResponse, pull_releases_response::Content};
 use futures::{Stream, StreamExt, stream};
-use tokio::sync::Semaphore;
 use tonic::Status;
 use tracing::{Instrument, Span};
 
 use super::{PAGES_PER_CALL_MAX, failure::ServeError, shelf::Shelf};
 use crate::{
     exchange::Exchange,
+    places::Places,
     wire::{Page, Reason},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 pub(super) struct Pull {
     pub(super) exchange: Exchange,
     pub(super) key: Arc<SigningKey>,
-    pub(super) calls: Arc<Semaphore>,
+    pub(super) calls: Arc<Places>,
     pub(super) peer: DomainName,
     pub(super) product: ProductId,
     pub(super) next_index: u64,
@@ -50,7 +50,7 @@ impl Pull {
     }
 
     async fn page(&self) -> Result<Result<Option<Page>, Reason>, ServeError> {
-        let _permit = self.calls.try_acquire().map_err(|_| ServeError::Busy)?;
+        let _place = self.calls.take(&self.peer)?;
         let shelf = Shelf {
             own: self.exchange.domain.clone(),
             peer: self.peer.clone(),

@@ -29,16 +29,28 @@ impl Shelf {
     pub(super) fn list(&self, ledger: &Ledger) -> Result<Vec<Listed>, LedgerError> {
         let mut listed = Vec::new();
         for product in ledger.products()? {
-            let standing = match self.granted(ledger, &product)? {
-                Ok(contract) => {
-                    Standing::Granted { contract: contract.hash(), head: self.newest_head(ledger, &product)? }
-                }
-                Err(Reason::UnknownProduct) => continue,
-                Err(reason) => Standing::Refused(reason),
-            };
-            listed.push(Listed { product, standing });
+            if product.domain != self.own {
+                continue;
+            }
+            match self.standing(ledger, &product) {
+                Ok(standing) => listed.extend(standing.map(|standing| Listed { product, standing })),
+                Err(error @ LedgerError::Store(_)) => return Err(error),
+                Err(error) => tracing::error!(%product, %error, "a product cannot be listed"),
+            }
         }
         Ok(listed)
+    }
+
+    /// What the peer may know of a product; nothing of one that is shared with nobody.
+    fn standing(&self, ledger: &Ledger, product: &ProductId) -> Result<Option<Standing>, LedgerError> {
+        Ok(match self.granted(ledger, product)? {
+            Ok(contract) => {
+                let head = self.newest_head(ledger, product)?;
+                Some(Standing::Granted { contract: contract.hash(), head })
+            }
+            Err(Reason::UnknownProduct) => None,
+            Err(reason) => Some(Standing::Refused(reason)),
+        })
     }
 
     /// A contract that is, or was, in force for a product.

@@ -26,6 +26,20 @@ impl Side {
         TlsDial::new(Arc::new(Loopback), Arc::clone(&self.tls), Arc::clone(&self.traffic))
     }
 
+    /// Listens, and hands on what links come.
+    async fn links(&self) -> (tokio::sync::mpsc::UnboundedReceiver<Link>, String) {
+        let (mut accept, address) = self.listen().await;
+        let (sender, links) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(link) = accept.accept().await {
+                if sender.send(link).is_err() {
+                    break;
+                }
+            }
+        });
+        (links, address)
+    }
+
     async fn listen(&self) -> (TlsAccept, String) {
         let listener = Loopback.listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_address();
@@ -161,14 +175,73 @@ async fn who_never_finishes_the_handshake_holds_up_nobody() {
     let (city, clock) = (TestCity::new(), HandClock::new());
     let traffic = Side::new(&city.enroll("traffic", "a:1"), &clock);
     let health = Side::new(&city.enroll("health", "a:2"), &clock);
-    let (mut accept, address) = health.listen().await;
-    let accepted = tokio::spawn(async move { accept.accept().await });
+    let (mut links, address) = health.links().await;
     let mut strangers = Vec::new();
-    for _ in 0..HANDSHAKES_MAX - 1 {
+    for _ in 0..200 {
         strangers.push(TcpStream::connect(&address).await.unwrap());
     }
     let _link = traffic.dial().dial(&address, Some(&name("health"))).await.unwrap();
-    assert_eq!(accepted.await.unwrap().unwrap().peer().domain, name("traffic"));
+    assert_eq!(links.recv().await.unwrap().peer().domain, name("traffic"));
+    assert_eq!(strangers[0].read(&mut [0; 1]).await.unwrap_or(0), 0, "the oldest gave way");
+}
+
+#[tokio::test]
+async fn one_certificate_has_its_own_links_and_no_others() {
+    let (city, clock) = (TestCity::new(), HandClock::new());
+    let [traffic, health, transit] = [("traffic", "a:1"), ("health", "a:2"), ("transit", "a:3")]
+        .map(|(domain, address)| Side::new(&city.enroll(domain, address), &clock));
+    let (mut links, address) = health.links().await;
+    let (mut near, mut far) = (Vec::new(), Vec::new());
+    for _ in 0..INCOMING_LINKS_PER_DOMAIN_MAX {
+        near.push(traffic.dial().dial(&address, None).await.unwrap());
+        far.push(links.recv().await.unwrap());
+    }
+    let mut more = traffic.dial().dial(&address, None).await.unwrap();
+    assert_eq!(more.read(&mut [0; 1]).await.unwrap_or(0), 0, "it is closed");
+    near.push(transit.dial().dial(&address, None).await.unwrap());
+    assert_eq!(links.recv().await.unwrap().peer().domain, name("transit"));
+    far.pop();
+    near.push(traffic.dial().dial(&address, None).await.unwrap());
+    assert_eq!(links.recv().await.unwrap().peer().domain, name("traffic"), "a place that was given back");
+}
+
+/// Handshakes in their order, each with its address and whether it said something.
+async fn ongoing(tasks: &mut JoinSet<()>, handshakes: &[(&str, bool)]) -> Vec<Handshake> {
+    let mut ongoing = Vec::new();
+    for (address, spoke) in handshakes {
+        let (near, mut far) = tokio::io::duplex(8);
+        let meter = Meter::default();
+        if *spoke {
+            far.write_all(b"!").await.unwrap();
+            Metered::new(Box::new(near), meter.clone()).read_u8().await.unwrap();
+        }
+        let task = tasks.spawn(std::future::pending());
+        ongoing.push(Handshake { task, remote: format!("{address}:1").parse().unwrap(), meter });
+    }
+    ongoing
+}
+
+#[tokio::test]
+async fn the_oldest_that_says_nothing_gives_way() {
+    let mut tasks = JoinSet::new();
+    let address: IpAddr = "10.0.0.1".parse().unwrap();
+    let few = ongoing(&mut tasks, &[("10.0.0.1", false); HANDSHAKES_PER_ADDRESS_MAX - 1]).await;
+    assert_eq!(gives_way(&few, address), None, "there is room");
+
+    let mut crowd = vec![("10.0.0.2", false), ("10.0.0.1", true)];
+    crowd.extend([("10.0.0.1", false); HANDSHAKES_PER_ADDRESS_MAX - 1]);
+    let crowd = ongoing(&mut tasks, &crowd).await;
+    assert_eq!(gives_way(&crowd, address), Some(2), "of the address that has too many");
+    assert_eq!(gives_way(&crowd, "10.0.0.2".parse().unwrap()), None, "others have room");
+
+    let addresses: Vec<String> = (0..HANDSHAKES_MAX).map(|number| format!("10.0.1.{number}")).collect();
+    let spoke = |silent: usize| -> Vec<(&str, bool)> {
+        addresses.iter().enumerate().map(|(at, address)| (address.as_str(), at != silent)).collect()
+    };
+    let full = ongoing(&mut tasks, &spoke(5)).await;
+    assert_eq!(gives_way(&full, address), Some(5));
+    let full = ongoing(&mut tasks, &spoke(usize::MAX)).await;
+    assert_eq!(gives_way(&full, address), Some(0), "where all speak, the oldest");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ pub(crate) mod product;
 pub(crate) mod refused;
 pub(crate) mod window;
 
-use civicmesh_model::names::ProductId;
+use civicmesh_model::names::{DomainName, ProductId};
 use civicmesh_model::time::UtcMicros;
 use civicmesh_store::Keyspace;
 
@@ -40,6 +40,11 @@ pub(crate) fn prefix(product: &ProductId) -> Vec<u8> {
     let mut key = product.to_string().into_bytes();
     key.push(0);
     key
+}
+
+/// What the keys of all products of a domain begin with: no name holds a dot.
+pub(crate) fn prefix_of_domain(domain: &DomainName) -> Vec<u8> {
+    format!("{domain}.").into_bytes()
 }
 
 /// A key of a product: the prefix, then `rest`.
@@ -110,6 +115,16 @@ mod tests {
         let key = within(&"traffic.taxi".parse().unwrap(), &[0, 1, 2]);
         assert_eq!(rest(&key).unwrap(), [0, 1, 2]);
         assert!(rest::<2>(&key).is_err() && rest::<4>(&key).is_err() && rest::<1>(b"traffic.taxi").is_err());
+    }
+
+    #[test]
+    fn the_keys_of_a_domain_are_its_products_alone() {
+        let of = |domain: &str, product: &str| {
+            let prefix = prefix_of_domain(&domain.parse().unwrap());
+            super::prefix(&product.parse().unwrap()).starts_with(&prefix)
+        };
+        assert!(of("traffic", "traffic.taxi") && of("traffic", "traffic.bus"));
+        assert!(!of("traffic", "traffic_police.taxi") && !of("traffic", "transit.taxi"));
     }
 
     #[test]

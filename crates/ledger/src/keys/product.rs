@@ -30,10 +30,16 @@ pub(crate) struct ProductRecord {
     pub(crate) contracts: Vec<Hash32>,
     /// Those that entries of the log name.
     pub(crate) named: BTreeSet<Hash32>,
+    /// Bytes of the documents of all `contracts`.
+    #[serde(default)]
+    pub(crate) contract_bytes: u64,
     /// The log, once it has an entry.
     pub(crate) log: Option<LogRecord>,
     /// Bodies of entries about windows that end by then are gone.
     pub(crate) expired_through: Option<UtcMicros>,
+    /// Bytes of the bodies that are kept.
+    #[serde(default)]
+    pub(crate) body_bytes: u64,
 }
 
 /// The state of a log.
@@ -89,12 +95,14 @@ mod tests {
             contract: Hash32([1; 32]),
             contracts: vec![Hash32([2; 32]), Hash32([1; 32])],
             named: BTreeSet::from([Hash32([2; 32])]),
+            contract_bytes: 7,
             log: Some(LogRecord {
                 head: SignedHead { head, key: Hash32([3; 32]), signature: vec![4; 64] },
                 frontier: Frontier::new(),
                 newest: Window { start: UtcMicros(0), end: UtcMicros(60) },
             }),
             expired_through: Some(UtcMicros(-1)),
+            body_bytes: 8,
         };
         assert_eq!(ProductRecord::from_bytes(&record.to_bytes()).unwrap(), record);
         assert!(ProductRecord::from_bytes(b"{}").is_err());

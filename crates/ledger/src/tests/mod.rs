@@ -6,6 +6,7 @@ mod contracts;
 mod crashing;
 mod expiring;
 mod model;
+mod quotas;
 mod replicating;
 mod saying;
 

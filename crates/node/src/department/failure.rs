@@ -204,6 +204,7 @@ impl From<QueryError> for Failure {
                 Failure::new(ErrorCode::QueryRefused, message).instead(instead)
             }
             QueryError::NotGranted { product, owner: _ } => Failure::new(ErrorCode::NotGranted, text).product(product),
+            QueryError::UnreadableContract(product) => Failure::new(ErrorCode::Storage, text).product(product),
             QueryError::UnknownTable { .. } => Failure::new(ErrorCode::UnknownProduct, text),
             QueryError::AllSuppressed { products } => match products.first() {
                 Some(product) => Failure::new(ErrorCode::AllSuppressed, text).product(product),

@@ -217,6 +217,8 @@ impl From<ProductStatus> for wire::ProductStatus {
             entries,
             late_rows_held,
             rejects,
+            found_out,
+            warnings,
         } = status;
         wire::ProductStatus {
             product: product.to_string(),
@@ -232,6 +234,8 @@ impl From<ProductStatus> for wire::ProductStatus {
             entries,
             late_rows_held,
             rejects,
+            found_out,
+            warnings,
         }
     }
 }
@@ -254,6 +258,8 @@ impl TryFrom<wire::ProductStatus> for ProductStatus {
             entries,
             late_rows_held,
             rejects,
+            found_out,
+            warnings,
         } = status;
         Ok(ProductStatus {
             product: read(&product, "product")?,
@@ -269,6 +275,8 @@ impl TryFrom<wire::ProductStatus> for ProductStatus {
             entries,
             late_rows_held,
             rejects,
+            found_out,
+            warnings,
         })
     }
 }
@@ -378,6 +386,7 @@ pub(crate) fn completeness(found: ProductCompleteness) -> wire::ProductCompleten
         method,
         contract_version,
         revision_max,
+        found_out,
         exact,
         note,
     } = found;
@@ -406,6 +415,7 @@ pub(crate) fn completeness(found: ProductCompleteness) -> wire::ProductCompleten
         windows_missing,
         windows_open,
         windows_expired,
+        found_out,
     }
 }
 
@@ -436,6 +446,7 @@ pub(crate) fn completeness_read(found: wire::ProductCompleteness) -> Result<Prod
         windows_missing,
         windows_open,
         windows_expired,
+        found_out,
     } = found;
     Ok(ProductCompleteness {
         product: read(&product, "product")?,
@@ -460,6 +471,7 @@ pub(crate) fn completeness_read(found: wire::ProductCompleteness) -> Result<Prod
         method: method_read(&method)?,
         contract_version,
         revision_max,
+        found_out,
         exact,
         note,
     })
@@ -508,6 +520,7 @@ mod tests {
             method: MethodTag::Threshold { k: 10 },
             contract_version: "1.0.0".to_owned(),
             revision_max: Some(12),
+            found_out: true,
             exact: false,
             note: "suppressed".to_owned(),
         };

@@ -62,6 +62,8 @@ pub enum ErrorCode {
     Stale = 18,
     /// Fewer windows are here than the question demands.
     Uncovered = 19,
+    /// The protocol has it, and no node does it.
+    NotOffered = 20,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -90,6 +92,7 @@ impl ErrorCode {
             Self::Internal => "ERROR_CODE_INTERNAL",
             Self::Stale => "ERROR_CODE_STALE",
             Self::Uncovered => "ERROR_CODE_UNCOVERED",
+            Self::NotOffered => "ERROR_CODE_NOT_OFFERED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -115,6 +118,7 @@ impl ErrorCode {
             "ERROR_CODE_INTERNAL" => Some(Self::Internal),
             "ERROR_CODE_STALE" => Some(Self::Stale),
             "ERROR_CODE_UNCOVERED" => Some(Self::Uncovered),
+            "ERROR_CODE_NOT_OFFERED" => Some(Self::NotOffered),
             _ => None,
         }
     }
@@ -410,6 +414,9 @@ pub struct ProductCompleteness {
     /// Windows whose releases are past their retention at this node.
     #[prost(uint64, tag = "24")]
     pub windows_expired: u64,
+    /// Its owner was found out: it signed what does not follow from what it signed before.
+    #[prost(bool, tag = "25")]
+    pub found_out: bool,
 }
 /// Asks how things are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -530,6 +537,12 @@ pub struct ProductStatus {
     /// Own products only: rows of its dataset that were rejected.
     #[prost(uint64, optional, tag = "13")]
     pub rejects: ::core::option::Option<u64>,
+    /// Times that its owner was found out: it signed what does not follow from what it signed before.
+    #[prost(uint64, tag = "14")]
+    pub found_out: u64,
+    /// What an operator should know of it, in plain words.
+    #[prost(string, repeated, tag = "15")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One source of an own dataset.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -591,6 +604,20 @@ pub struct WindowPreview {
     /// Share of observations that would be suppressed.
     #[prost(enumeration = "ShareBand", tag = "5")]
     pub suppressed_share: i32,
+}
+/// Which replica is to be dropped.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DropReplicaRequest {
+    /// The full name, `domain.product`.
+    #[prost(string, tag = "1")]
+    pub product: ::prost::alloc::string::String,
+}
+/// What was dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DropReplicaResponse {
+    /// Log entries that were forgotten.
+    #[prost(uint64, tag = "1")]
+    pub entries: u64,
 }
 /// What becomes of a bound of time that cuts a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -953,6 +980,36 @@ pub mod department_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Forgets what is held of a peer's product, so that it is pulled anew. Needs the admin token.
+        pub async fn drop_replica(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DropReplicaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DropReplicaResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/civicmesh.department.v1.DepartmentService/DropReplica",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "civicmesh.department.v1.DepartmentService",
+                        "DropReplica",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1010,6 +1067,14 @@ pub mod department_service_server {
             &self,
             request: tonic::Request<super::PreviewRequest>,
         ) -> std::result::Result<tonic::Response<super::PreviewResponse>, tonic::Status>;
+        /// Forgets what is held of a peer's product, so that it is pulled anew. Needs the admin token.
+        async fn drop_replica(
+            &self,
+            request: tonic::Request<super::DropReplicaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DropReplicaResponse>,
+            tonic::Status,
+        >;
     }
     /// Served by a node to its own department.
     #[derive(Debug)]
@@ -1302,6 +1367,52 @@ pub mod department_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PreviewSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/civicmesh.department.v1.DepartmentService/DropReplica" => {
+                    #[allow(non_camel_case_types)]
+                    struct DropReplicaSvc<T: DepartmentService>(pub Arc<T>);
+                    impl<
+                        T: DepartmentService,
+                    > tonic::server::UnaryService<super::DropReplicaRequest>
+                    for DropReplicaSvc<T> {
+                        type Response = super::DropReplicaResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DropReplicaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DepartmentService>::drop_replica(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DropReplicaSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -116,6 +116,7 @@ impl World {
                 head_confirmed_at: None,
                 unreachable_since: None,
                 expired_through: None,
+                found_out: false,
             });
             listed.contracts.push(table.contract.clone());
             listed.entries.extend(entries);
