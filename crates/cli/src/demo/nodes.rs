@@ -254,7 +254,8 @@ impl Nodes {
     pub async fn stop(mut self) -> Result<()> {
         for node in self.nodes.values() {
             if let Some(child) = &node.child {
-                Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+                // the shell's own kill: a bare machine has no other
+                Command::new("sh").args(["-c", "kill -TERM \"$0\"", &child.id().to_string()]).status()?;
             }
         }
         for node in self.nodes.values_mut() {
