@@ -205,7 +205,8 @@ impl Node {
     /// SIGTERM, and the exit code.
     pub fn stop(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("running");
-        let status = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &child.id().to_string()]).status().expect("sh runs");
+        let status =
+            Command::new("sh").args(["-c", "kill -TERM \"$0\"", &child.id().to_string()]).status().expect("sh runs");
         assert!(status.success());
         child.wait().expect("gone").code()
     }
