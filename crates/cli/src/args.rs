@@ -88,12 +88,31 @@ pub enum Command {
     Query(QueryCommand),
     /// The city as one node sees it
     Status(StatusCommand),
+    /// What a node holds of a peer's product
+    #[command(subcommand)]
+    Replica(ReplicaCommand),
     /// Run a real city on this machine: New York, spring 2020, four nodes, one question
     Demo(DemoCommand),
     /// Print tab completion for a shell, e.g. `source <(civicmesh completions bash)`
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ReplicaCommand {
+    /// Forget what is held of a peer's product, and pull it anew
+    ///
+    /// For a product whose owner told two stories, once the owner said which of them is true. What spoke against the
+    /// owner is forgotten too; the node's log keeps a line.
+    Drop {
+        /// The node: its folder, or the URL of its department side
+        #[arg(long, value_name = "NODE_DIR|URL")]
+        node: String,
+        /// The product, as domain.product
+        #[arg(long)]
+        product: String,
     },
 }
 
@@ -144,6 +163,19 @@ pub enum CityCommand {
         /// The node folder to make: for demonstration and simulation, since the office then holds the keys
         #[arg(long, value_name = "NODE_DIR", value_hint = ValueHint::DirPath, requires = "domain", requires = "listen")]
         out: Option<PathBuf>,
+    },
+    /// Remove a department from the city
+    ///
+    /// Signs a new roster without it. Nodes that learn of it refuse the domain's calls and pull from it no more; what it
+    /// released stays where it is. The roster has to reach one node: copy it over the node's roster.json, and it is
+    /// passed on from there.
+    Remove {
+        /// The office's folder, made by `civicmesh city init`
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+        /// The domain, e.g. traffic
+        #[arg(long)]
+        domain: String,
     },
 }
 

@@ -5,6 +5,7 @@ use crate::say;
 use crate::say::out;
 use anyhow::{Context, Result};
 use civicmesh_node::Environment;
+use civicmesh_node::model::names::DomainName;
 use civicmesh_node::office::{CityOffice, Departure, Enrolled, NodeFolder, Standing};
 use std::path::Path;
 use std::process::ExitCode;
@@ -37,6 +38,15 @@ pub fn run(command: CityCommand) -> Result<ExitCode> {
                 "the office made this node's keys: fit for demonstration and simulation only; a department makes its own with `civicmesh node request`"
             );
             next_step(&out);
+        }
+        CityCommand::Remove { dir, domain } => {
+            let office = CityOffice::open(&dir)?;
+            let roster = office.remove(&domain.parse::<DomainName>().context("--domain")?)?;
+            out!("{domain} is no longer in the city, from roster {} on", roster.roster().serial);
+            out!(
+                "copy {} over the roster.json of a node that stays: it is followed there at once, and passed on",
+                office.roster_file().display()
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -12,6 +12,7 @@ mod ingest;
 mod node;
 mod query;
 mod render;
+mod replica;
 mod say;
 mod status;
 mod values;
@@ -40,6 +41,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Ingest(command) => ingest::run(command),
         Command::Query(command) => query::run(&command),
         Command::Status(command) => status::run(&command),
+        Command::Replica(command) => replica::run(command),
         Command::Demo(command) => demo::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

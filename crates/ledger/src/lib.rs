@@ -26,6 +26,7 @@ mod append;
 mod contracts;
 mod error;
 mod expire;
+mod forget;
 mod growth;
 mod keys;
 mod ledger;

@@ -126,6 +126,11 @@ impl Said {
         self.confirmed.get(product).map(|(at, _)| *at)
     }
 
+    /// Forgets that a product's head was ever confirmed.
+    pub(crate) fn forget(&mut self, product: &ProductId) {
+        self.confirmed.remove(product);
+    }
+
     /// Notes that a head was confirmed; true if it is to be written now.
     pub(crate) fn confirm(&mut self, product: &ProductId, now: UtcMicros) -> bool {
         let written = self.confirmed.get(product).map(|(_, written)| *written);

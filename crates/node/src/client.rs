@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use civicmesh_exchange::office::{NodeFolder, OfficeError, Purpose};
 use civicmesh_exchange::tls::{Guest, TlsError};
+use civicmesh_model::names::ProductId;
 use civicmesh_model::time::UtcMicros;
 use civicmesh_proto::department::v1 as wire;
 use civicmesh_proto::department::v1::department_service_client::DepartmentServiceClient;
@@ -334,6 +335,14 @@ impl Client {
         let request = self.request(message);
         let undone = self.service.undo_ingest(request).await.map_err(|status| self.refused(status))?;
         Ok(undone.into_inner().rows)
+    }
+
+    /// Makes the node forget what it holds of a peer's product, and pull it anew. Returns how many entries it forgot.
+    pub async fn drop_replica(&mut self, product: &ProductId) -> Result<u64, ClientError> {
+        let request = self.request(wire::DropReplicaRequest { product: product.to_string() });
+        let mut service = self.service.clone();
+        let dropped = self.within(WORK_MAX, service.drop_replica(request)).await?;
+        Ok(dropped.into_inner().entries)
     }
 
     /// Asks a question.

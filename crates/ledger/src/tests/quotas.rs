@@ -159,3 +159,30 @@ fn an_owner_that_was_found_out_is_told_of_in_every_snapshot() {
     assert_eq!(found().len(), 1);
     assert_eq!(ledger.snapshot().products().unwrap()[0].found_out.len(), 1);
 }
+
+#[test]
+fn a_replica_that_is_dropped_is_pulled_anew_and_its_owner_heard_again() {
+    let disk = MemoryDisk::new().unwrap();
+    let contract = contract("1", OPEN);
+    let ledger = open("transit", &disk, None);
+    ledger.adopt_contract(&public(&contract), NOW).unwrap();
+    ledger.adopt_contract(&contract_of("traffic", "trips2", 1), NOW).unwrap();
+    Forger::new().with(Entry::Release(release(&contract, 0, 0))).show(&ledger).unwrap();
+    let other = Forger::new().with(Entry::Empty(run(&contract, 0, 2)));
+    other.rejection(&ledger);
+    assert_eq!(ledger.drop_replica(&product()), Ok(1));
+    assert_eq!(ledger.drop_replica(&product()), Err(LedgerError::UnknownProduct(product())));
+    assert!(matches!(ledger.drop_replica(&id("transit", "own")), Err(LedgerError::Owner { own: true, .. })));
+    drop(ledger);
+
+    let ledger = open("transit", &disk, None);
+    assert_eq!(ledger.products().unwrap(), [id("traffic", "trips2")], "the neighbour stays");
+    assert_eq!(ledger.contract_by_hash(&contract.hash()), Ok(None));
+    assert_eq!(ledger.stored(&product()).unwrap(), Default::default());
+    ledger.adopt_contract(&public(&contract), NOW).unwrap();
+    other.show(&ledger).unwrap();
+    let state = ledger.snapshot().product(&product()).unwrap().unwrap();
+    assert_eq!(state.found_out, []);
+    assert_eq!(current(&ledger), [Entry::Empty(run(&contract, 0, 2))]);
+    assert_consistent(&ledger);
+}

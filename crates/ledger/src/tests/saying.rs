@@ -1,5 +1,6 @@
 //! What peers said.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use civicmesh_store::StoreError;
@@ -88,4 +89,37 @@ fn a_refusal_stands_until_the_owner_gives_again() {
     Forger::new().with(Entry::Empty(run(&contract, 0, 1))).show(&ledger).unwrap();
     assert!(ledger.snapshot().products().unwrap()[0].granted);
     assert_eq!(ledger.refusals().unwrap().into_keys().collect::<Vec<_>>(), [other]);
+}
+
+/// Holds a commit back until it is let go.
+struct Slow {
+    begun: Barrier,
+    let_go: Barrier,
+}
+
+impl Hook for Slow {
+    fn before_commit(&self, _: u64, _: usize) -> Result<(), StoreError> {
+        self.begun.wait();
+        self.let_go.wait();
+        Ok(())
+    }
+
+    fn after_commit(&self, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn who_reads_what_was_said_waits_for_no_disk() {
+    let slow = Arc::new(Slow { begun: Barrier::new(2), let_go: Barrier::new(2) });
+    let ledger = open("traffic", &MemoryDisk::new().unwrap(), Some(slow.clone()));
+    std::thread::scope(|scope| {
+        let noting = scope.spawn(|| ledger.note(&transit(), Contact { at: at(1), outcome: Outcome::Reached }));
+        slow.begun.wait();
+        assert!(ledger.contacts().is_empty(), "it is not told before it is durable");
+        assert!(ledger.snapshot().products().unwrap().is_empty());
+        slow.let_go.wait();
+        noting.join().unwrap().unwrap();
+    });
+    assert_eq!(ledger.contacts()[&transit()].reached_at, Some(at(1)));
 }

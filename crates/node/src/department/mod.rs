@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use civicmesh_exchange::link::run_blocking;
 use civicmesh_exchange::office::Purpose;
+use civicmesh_ledger::LedgerError;
+use civicmesh_model::names::ProductId;
 use civicmesh_proto::department::v1 as proto;
 use civicmesh_proto::department::v1::ErrorCode;
 use civicmesh_proto::department::v1::department_service_server::DepartmentService;
@@ -128,6 +130,33 @@ impl DepartmentService for Department {
             self.blocking(move |parts| Ok(own_product(parts, &product)?.preview()?.into())).await
         };
         answer(previewed.await, id.as_ref())
+    }
+
+    async fn drop_replica(
+        &self,
+        request: Request<proto::DropReplicaRequest>,
+    ) -> Result<Response<proto::DropReplicaResponse>, Status> {
+        let id = request_id(&request);
+        let dropped = async {
+            self.authorize(&request, &[Purpose::Admin])?;
+            let product = request.into_inner().product;
+            self.blocking(move |parts| drop_replica(parts, &product)).await
+        };
+        answer(dropped.await, id.as_ref())
+    }
+}
+
+/// Forgets what is held of a peer's product.
+fn drop_replica(parts: &Parts, name: &str) -> Result<proto::DropReplicaResponse, Failure> {
+    let product: ProductId = name.parse().map_err(|_| {
+        Failure::new(ErrorCode::UnknownProduct, "that is no product's name").instead("name it as domain.product")
+    })?;
+    match parts.ledger.drop_replica(&product) {
+        Ok(entries) => Ok(proto::DropReplicaResponse { entries }),
+        Err(error @ (LedgerError::UnknownProduct(_) | LedgerError::Owner { .. })) => {
+            Err(Failure::new(ErrorCode::UnknownProduct, error.to_string()).product(product))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

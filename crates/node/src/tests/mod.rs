@@ -3,3 +3,4 @@
 mod department;
 mod fixture;
 mod two_nodes;
+mod two_stories;

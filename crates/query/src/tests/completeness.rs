@@ -228,3 +228,29 @@ async fn contracts_that_grew() {
         assert!(matches!(error, QueryError::Refused { code: RefusalCode::Statistic, .. }), "{sql}\n{error:?}");
     }
 }
+
+#[tokio::test]
+async fn an_owner_that_was_found_out_is_a_gap() {
+    let mut world = world();
+    world.listed.standings[0].found_out = true;
+    let node = world.node();
+    let found = completeness(&node, "SELECT count(*) FROM taxi WHERE time < '2020-03-02'").await;
+    assert!(found.found_out && !found.exact);
+    assert!(found.note.contains("traffic was found out"), "{}", found.note);
+}
+
+#[tokio::test]
+async fn a_contract_that_cannot_be_read_costs_its_own_product() {
+    let mut world = world();
+    let newer = Standing {
+        product: "health.emergency".parse().unwrap(),
+        contract: None,
+        own: false,
+        ..world.listed.standings[0].clone()
+    };
+    world.listed.standings.push(newer);
+    let node = world.node();
+    assert!(!node.rows("SELECT count(*) FROM taxi").await.is_empty());
+    let error = node.refusal("SELECT count(*) FROM health.emergency").await;
+    assert!(error.to_string().contains("contract of health.emergency cannot be read"), "{error}");
+}
