@@ -31,6 +31,7 @@ impl Ledger {
                 }
             };
             let expired = now.before(contract.retention.releases);
+            self.expire_segments(&product, expired)?;
             let mut from = Some(0);
             while let Some(index) = from {
                 let some;

@@ -13,7 +13,7 @@ use crate::error::{LedgerError, Rejection};
 use crate::keys::leaf::{self, Leaf};
 use crate::keys::product::{self, LogRecord, ProductRecord};
 use crate::keys::window::{self, Covered};
-use crate::keys::{entry, frontier};
+use crate::keys::{entry, frontier, segment};
 use crate::ledger::Ledger;
 use crate::timeline::Timeline;
 
@@ -109,6 +109,9 @@ impl Growth {
         }
         for (start, covered) in windows {
             batch.put(window::KEYSPACE, window::key(product, start), covered.to_bytes());
+            if covered.revision > 0 {
+                batch.put(segment::REVISED, segment::key(product, start), []);
+            }
         }
         record.log = newest.map(|newest| LogRecord { head, frontier, newest });
         batch.put(product::KEYSPACE, product::key(product), record.to_bytes());

@@ -1,5 +1,6 @@
 //! The ledger itself: opening it, and what can be read of it as of now.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,11 +10,12 @@ use civicmesh_model::names::{DomainName, ProductId};
 use civicmesh_model::time::{UtcMicros, Zone};
 use civicmesh_store::{Direction, DirectoryMode, Environment, Hook, KeyRange, Read, Store};
 
+use crate::bodies::Bodies;
 use crate::contracts::ReadContracts;
 use crate::error::LedgerError;
 use crate::keys::leaf::{self, Leaf};
 use crate::keys::product::{self, ProductRecord};
-use crate::keys::{KEYSPACES, entry, frontier, prefix_of_domain};
+use crate::keys::{KEYSPACES, frontier, prefix_of_domain};
 use crate::said::Said;
 
 /// How a ledger is opened.
@@ -57,6 +59,8 @@ pub struct Ledger {
     /// Held from reading what a change rests on until it is stored.
     pub(crate) writing: Mutex<()>,
     pub(crate) contracts: Mutex<ReadContracts>,
+    /// The size of each log when there was nothing left to merge in it.
+    pub(crate) merged: Mutex<BTreeMap<ProductId, u64>>,
     pub(crate) said: Mutex<Said>,
 }
 
@@ -68,7 +72,7 @@ impl Ledger {
         let options = civicmesh_store::Options { keyspaces: KEYSPACES, directory_mode, environment, hook };
         let store = Store::open(path, &options)?;
         let said = Mutex::new(Said::read(&store)?);
-        Ok(Self { store, domain, zone, writing: Mutex::default(), contracts: Mutex::default(), said })
+        Ok(Self { store, domain, zone, writing: Mutex::default(), contracts: Mutex::default(), merged: Mutex::default(), said })
     }
 
     /// Whether this domain owns the product.
@@ -100,20 +104,22 @@ impl Ledger {
         from: u64,
         bytes_max: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, LedgerError> {
-        let size = record(&self.store, product)?.map_or(0, |record| record.size());
+        let moment = self.store.snapshot();
+        let size = record(&moment, product)?.map_or(0, |record| record.size());
         if from > size {
             return Err(LedgerError::BeyondTheLog { product: product.clone(), asked: from, size });
         }
-        let range = KeyRange::between(entry::key(product, from), entry::key(product, size));
+        let mut bodies = Bodies::new(&moment, product);
         let (mut entries, mut bytes) = (Vec::new(), 0_usize);
-        for stored in self.store.iterate(entry::KEYSPACE, range, Direction::Forward) {
-            let (key, value) = stored?;
-            let index = entry::index(&key)?;
-            bytes = bytes.saturating_add(value.len());
-            if index != from + entries.len() as u64 || (bytes > bytes_max && !entries.is_empty()) {
+        for index in from..size {
+            let Some(body) = bodies.body(index)? else {
+                break;
+            };
+            bytes = bytes.saturating_add(body.len());
+            if bytes > bytes_max && !entries.is_empty() {
                 break;
             }
-            entries.push((index, value.into_vec()));
+            entries.push((index, body));
         }
         if entries.is_empty() && from < size {
             return Err(LedgerError::Expired { product: product.clone(), index: from });

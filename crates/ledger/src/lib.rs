@@ -23,6 +23,7 @@
 //! Each change is one durable batch. Time comes in as an argument.
 
 mod append;
+mod bodies;
 mod contracts;
 mod error;
 mod expire;
@@ -30,8 +31,11 @@ mod forget;
 mod growth;
 mod keys;
 mod ledger;
+mod merge;
+mod pieces;
 mod replica;
 mod said;
+mod segment;
 mod signing;
 mod snapshot;
 mod timeline;
@@ -42,7 +46,9 @@ mod tests;
 pub use append::Counted;
 pub use error::{Held, LedgerError, Rejection};
 pub use ledger::{Ledger, LogState, Options, Stored};
+pub use pieces::Piece;
 pub use replica::{Cursor, PAGE_ENTRIES_MAX, Replica};
 pub use said::{Contact, FoundOut, Outcome, PeerContact, Refusal, RefusalKind};
+pub use segment::{Numbers, RowKind, Segment, SegmentRow, States, Wanted};
 pub use signing::{KeyError, SigningKey, VerifyingKey};
 pub use snapshot::{ProductState, Snapshot};

@@ -5,20 +5,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use civicmesh_model::contract::Contract;
-use civicmesh_model::grain::{Calendar, Window};
 use civicmesh_model::hash::Hash32;
 use civicmesh_model::names::ProductId;
-use civicmesh_model::release::{EmptyRun, Entry};
+use civicmesh_model::release::Entry;
 use civicmesh_model::time::UtcMicros;
-use civicmesh_store::{Direction, Iter, KeyRange, Read};
 
 use crate::error::LedgerError;
 use crate::keys::product::ProductRecord;
-use crate::keys::window::{self, Covered};
-use crate::keys::{self, entry};
 use crate::ledger::{Ledger, LogState, locked, record, records};
+use crate::pieces::{Found, Piece, Pieces, Unmerged};
 use crate::said::{FoundOut, PeerContact, Refusal, Said, found_out, refusals};
-use crate::timeline::last_before;
 
 /// One moment of the ledger.
 pub struct Snapshot<'l> {
@@ -92,22 +88,32 @@ impl Snapshot<'_> {
         product: &ProductId,
         range: Option<Range<UtcMicros>>,
     ) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<'_>, LedgerError> {
-        let Range { start, end } = range.unwrap_or(UtcMicros::MIN..UtcMicros::MAX);
-        let first = last_before(&self.moment, product, UtcMicros(start.0.saturating_add(1)))?;
-        let from = first.filter(|(_, covered)| covered.end > start).map_or(start, |(covering, _)| covering);
-        let until = end.max(from);
+        let range = range.unwrap_or(UtcMicros::MIN..UtcMicros::MAX);
+        let unmerged = Unmerged::new(self.newest(product, range)?);
+        Ok(unmerged.map(|placed| placed.map(|placed| placed.entry)))
+    }
+
+    /// The same, in segments as far as they were merged.
+    pub fn pieces(
+        &self,
+        product: &ProductId,
+        range: Range<UtcMicros>,
+    ) -> Result<impl Iterator<Item = Result<Piece<'_>, LedgerError>> + use<'_>, LedgerError> {
+        let pieces = self.newest(product, range)?;
+        Ok(pieces.map(|found| {
+            found.map(|found| match found {
+                Found::Entry(placed) => Piece::Entry(placed.entry),
+                Found::Rows(segment, rows) => Piece::Rows(segment, rows),
+            })
+        }))
+    }
+
+    fn newest(&self, product: &ProductId, range: Range<UtcMicros>) -> Result<Pieces<'_>, LedgerError> {
         let known = record(&self.moment, product)?;
         let contract = known.as_ref().map(|known| self.ledger.contract_by_hash(&known.contract)).transpose()?;
-        Ok(Current {
-            moment: &self.moment,
-            product: product.clone(),
-            calendar: contract.flatten().map(|contract| contract.calendar(self.ledger.zone)),
-            expired_through: known.and_then(|known| known.expired_through),
-            range: start..end,
-            stretches: self.moment.iterate(window::KEYSPACE, window::between(product, from, until), Direction::Forward),
-            bodies: None,
-            failed: false,
-        })
+        let calendar = contract.flatten().map(|contract| contract.calendar(self.ledger.zone));
+        let expired_through = known.and_then(|known| known.expired_through);
+        Pieces::new(&self.moment, product, calendar, expired_through, range)
     }
 
     fn state(
@@ -137,90 +143,5 @@ impl Snapshot<'_> {
             found_out: found_out(&self.moment, &id)?,
             id,
         })
-    }
-}
-
-/// The newest entries of a product in the order of time.
-struct Current<'s> {
-    moment: &'s civicmesh_store::Snapshot<'s>,
-    product: ProductId,
-    calendar: Option<Calendar>,
-    expired_through: Option<UtcMicros>,
-    range: Range<UtcMicros>,
-    stretches: Iter<'s>,
-    /// Bodies in the order of the log, and the index of the next: mostly it is also the next in time.
-    bodies: Option<(u64, Iter<'s>)>,
-    failed: bool,
-}
-
-impl Current<'_> {
-    /// The next entry, or what is left of it; none at the end.
-    fn read(&mut self) -> Result<Option<Entry>, LedgerError> {
-        while let Some(stored) = self.stretches.next() {
-            let (key, value) = stored?;
-            let (start, covered) = (window::start(&key)?, Covered::from_bytes(&value)?);
-            match self.body(covered.index)? {
-                Some(body) => {
-                    let entry = Entry::decode(&body);
-                    let entry = entry.map_err(|_| LedgerError::Damaged("an entry that cannot be read"))?;
-                    let stretch = Window { start, end: covered.end };
-                    if let Some(entry) = self.cut(entry, stretch) {
-                        return Ok(Some(entry));
-                    }
-                }
-                None if self.expired_through < Some(covered.end) => {
-                    return Err(LedgerError::Damaged("an entry without its body"));
-                }
-                None => {}
-            }
-        }
-        Ok(None)
-    }
-
-    fn body(&mut self, index: u64) -> Result<Option<Box<[u8]>>, LedgerError> {
-        let (_, mut bodies) = match self.bodies.take() {
-            Some(bodies) if bodies.0 == index => bodies,
-            _ => {
-                let range = KeyRange::prefix_from(keys::prefix(&self.product), entry::key(&self.product, index));
-                (index, self.moment.iterate(entry::KEYSPACE, range, Direction::Forward))
-            }
-        };
-        let Some(stored) = bodies.next() else {
-            return Ok(None);
-        };
-        let (key, body) = stored?;
-        if entry::index(&key)? != index {
-            return Ok(None);
-        }
-        self.bodies = Some((index + 1, bodies));
-        Ok(Some(body))
-    }
-
-    /// What of the entry is about this stretch, within the range.
-    fn cut(&self, entry: Entry, stretch: Window) -> Option<Entry> {
-        let (Entry::Empty(run), Some(calendar)) = (&entry, &self.calendar) else {
-            return Some(entry);
-        };
-        let start = stretch.start.max(calendar.align_down(self.range.start));
-        let end = stretch.end.min(calendar.align_up(self.range.end));
-        if (start, end) == (run.start, run.end) {
-            return Some(entry);
-        }
-        let windows = calendar.count(start, end);
-        (windows > 0).then(|| Entry::Empty(EmptyRun { start, end, windows, ..run.clone() }))
-    }
-}
-
-impl Iterator for Current<'_> {
-    type Item = Result<Entry, LedgerError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let read = self.read();
-        // Nothing comes after an error: what is missing would not be noticed.
-        self.failed = read.is_err();
-        read.transpose()
     }
 }

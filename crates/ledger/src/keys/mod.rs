@@ -13,6 +13,7 @@ pub(crate) mod frontier;
 pub(crate) mod leaf;
 pub(crate) mod product;
 pub(crate) mod refused;
+pub(crate) mod segment;
 pub(crate) mod window;
 
 use civicmesh_model::names::{DomainName, ProductId};
@@ -32,6 +33,9 @@ pub(crate) const KEYSPACES: &[Keyspace] = &[
     leaf::KEYSPACE,
     product::KEYSPACE,
     refused::KEYSPACE,
+    segment::COLUMNS,
+    segment::REVISED,
+    segment::SEGMENTS,
     window::KEYSPACE,
 ];
 

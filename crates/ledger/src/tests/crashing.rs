@@ -95,3 +95,57 @@ fn a_replica_goes_on_at_its_cursor() {
         }
     }
 }
+
+#[test]
+fn merging_loses_nothing_and_shows_nothing_twice() {
+    let contract = contract("1", OPEN);
+    let hours = |forger: Forger, hours: std::ops::Range<i64>| {
+        hours.fold(forger, |forger, start| forger.with(Entry::Release(release(&contract, start, 0))))
+    };
+    let first = hours(Forger::new().with(Entry::Empty(run(&contract, 0, 3))), 3..9);
+    let second = hours(first.clone(), 9..16);
+    let revised = |forger: Forger, start: i64| {
+        forger.with(Entry::Release(Release { closed_through: hour(16), ..release(&contract, start, 1) }))
+    };
+    let third = [1, 4, 5, 12].into_iter().fold(second.clone(), revised);
+    let merge = |ledger: &Ledger| super::merging::merge_all(ledger).map(|_| ());
+    let expire = |ledger: &Ledger| ledger.expire_releases(hour(30 * 24 + 6)).map(|_| ());
+    let adopt = |ledger: &Ledger| ledger.adopt_contract(&public(&contract), NOW).map(|_| ());
+    let shows: [&Step<'_>; 3] =
+        [&|ledger| first.show(ledger), &|ledger| second.show(ledger), &|ledger| third.show(ledger)];
+    let steps: [&Step<'_>; 7] = [&adopt, shows[0], &merge, shows[1], &merge, shows[2], &merge];
+    let (untroubled, _) = survive("transit", FailAt { batch: 0, stored: false }, &steps);
+    let mut batch = 1;
+    loop {
+        let mut failed = false;
+        for stored in [false, true] {
+            let (ledger, fails) = survive("transit", FailAt { batch, stored }, &steps);
+            failed |= fails;
+            assert_eq!(whole_log(&ledger), whole_log(&untroubled), "batch {batch}, stored {stored}");
+            assert_eq!(current(&ledger), current(&untroubled), "batch {batch}, stored {stored}");
+        }
+        if !failed {
+            break;
+        }
+        batch += 1;
+    }
+    assert!(batch > 8, "merging was tried batch by batch");
+    // what is past its retention goes from segments batch by batch, too
+    for extra in 0..4 {
+        for stored in [false, true] {
+            let disk = MemoryDisk::new().unwrap();
+            let ledger = open("transit", &disk, None);
+            steps.iter().for_each(|step| step(&ledger).unwrap());
+            drop(ledger);
+            let ledger = open("transit", &disk, Some(Arc::new(FailAt { batch: 1 + extra, stored })));
+            let failed = expire(&ledger).is_err();
+            let seen = current(&ledger);
+            drop(ledger);
+            let ledger = open("transit", &disk, None);
+            assert_eq!(current(&ledger), seen, "what a reader sees is what is there after a crash");
+            expire(&ledger).unwrap();
+            let starts: Vec<i64> = current(&ledger).iter().map(|entry| entry.window().start.0 / HOUR).collect();
+            assert_eq!(starts, (6..16).collect::<Vec<_>>(), "failed: {failed}");
+        }
+    }
+}

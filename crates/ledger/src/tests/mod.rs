@@ -5,6 +5,7 @@ mod appending;
 mod contracts;
 mod crashing;
 mod expiring;
+mod merging;
 mod model;
 mod quotas;
 mod replicating;

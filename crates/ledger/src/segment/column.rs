@@ -1,0 +1,204 @@
+//! A column of whole numbers as bytes.
+//!
+//! ```text
+//! column  base (zigzag LEB128 of up to 128 bits: the least number), width:u8 (bytes a number takes above the base),
+//!         then `width` planes: the lowest bytes of all numbers, the next ones, …
+//! plane   length:u32, packed:u8 (0 as it is, 1 zstd), bytes
+//! ```
+//! The high planes of numbers that are near each other say little and shrink to little; the low ones, which compression
+//! cannot shorten, stand as they are.
+
+use std::borrow::Cow;
+
+use crate::error::LedgerError;
+use crate::keys::take;
+
+/// Least share of its bytes that compression must save, as a divisor: reading it back costs time.
+const SAVES_MIN: usize = 16;
+const LEVEL: i32 = 3;
+const WIDTH_MAX: u8 = 16;
+
+const DAMAGED: LedgerError = LedgerError::Damaged("a column that cannot be read");
+
+/// Numbers of a column, read back: as narrow as they fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// All of them fit 64 bits.
+    Narrow(Vec<i64>),
+    /// Some of them do not.
+    Wide(Vec<i128>),
+}
+
+impl Numbers {
+    /// One of them.
+    #[inline]
+    pub fn get(&self, row: usize) -> i128 {
+        match self {
+            Self::Narrow(numbers) => numbers[row].into(),
+            Self::Wide(numbers) => numbers[row],
+        }
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Narrow(numbers) => numbers.len(),
+            Self::Wide(numbers) => numbers.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of them, where 64 bits suffice.
+    pub(crate) fn narrow(self) -> Result<Vec<i64>, LedgerError> {
+        match self {
+            Self::Narrow(numbers) => Ok(numbers),
+            Self::Wide(numbers) => numbers.into_iter().map(|n| i64::try_from(n).map_err(|_| DAMAGED)).collect(),
+        }
+    }
+}
+
+/// Appends a column.
+pub(crate) fn write(out: &mut Vec<u8>, numbers: &[i128]) {
+    let least = numbers.iter().copied().min().unwrap_or(0);
+    let range = numbers.iter().map(|number| number.wrapping_sub(least) as u128).max().unwrap_or(0);
+    let width = (u128::BITS - range.leading_zeros()).div_ceil(8);
+    leb128(out, (least << 1 ^ least >> 127) as u128);
+    out.push(width as u8);
+    for plane in 0..width {
+        let bytes: Vec<u8> =
+            numbers.iter().map(|number| (number.wrapping_sub(least) as u128 >> (8 * plane)) as u8).collect();
+        write_plane(out, &bytes);
+    }
+}
+
+/// Takes a column of `rows` numbers off.
+pub(crate) fn read(bytes: &mut &[u8], rows: usize) -> Result<Numbers, LedgerError> {
+    let zigzag = read_leb128(bytes)?;
+    let base = (zigzag >> 1) as i128 ^ -((zigzag & 1) as i128);
+    let [width] = take(bytes)?;
+    if width > WIDTH_MAX {
+        return Err(DAMAGED);
+    }
+    let most = if width == WIDTH_MAX { u128::MAX } else { (1_u128 << (8 * width)) - 1 };
+    let top = i128::try_from(most).ok().and_then(|most| base.checked_add(most));
+    match (i64::try_from(base), top.and_then(|top| i64::try_from(top).ok())) {
+        (Ok(base), Some(_)) => {
+            let mut numbers = vec![base; rows];
+            for plane in 0..width {
+                let plane_bytes = read_plane(bytes, rows)?;
+                let shift = 8 * u32::from(plane);
+                numbers.iter_mut().zip(&*plane_bytes).for_each(|(number, byte)| *number += i64::from(*byte) << shift);
+            }
+            Ok(Numbers::Narrow(numbers))
+        }
+        _ => {
+            let mut numbers = vec![base; rows];
+            for plane in 0..width {
+                let plane_bytes = read_plane(bytes, rows)?;
+                let shift = 8 * u32::from(plane);
+                let add = |(number, byte): (&mut i128, &u8)| {
+                    *number = number.wrapping_add((u128::from(*byte) << shift) as i128);
+                };
+                numbers.iter_mut().zip(&*plane_bytes).for_each(add);
+            }
+            Ok(Numbers::Wide(numbers))
+        }
+    }
+}
+
+/// Appends bytes, compressed if that saves enough.
+pub(crate) fn write_plane(out: &mut Vec<u8>, bytes: &[u8]) {
+    let packed = zstd::bulk::compress(bytes, LEVEL).expect("zstd takes bytes in memory");
+    let (packs, bytes) =
+        if packed.len() + bytes.len() / SAVES_MIN < bytes.len() { (1, &packed[..]) } else { (0, bytes) };
+    out.extend_from_slice(&u32::try_from(bytes.len()).expect("a plane of a bounded segment").to_be_bytes());
+    out.push(packs);
+    out.extend_from_slice(bytes);
+}
+
+/// Takes the bytes of a plane off, of which there are `length`.
+pub(crate) fn read_plane<'a>(bytes: &mut &'a [u8], length: usize) -> Result<Cow<'a, [u8]>, LedgerError> {
+    let stored = u32::from_be_bytes(take(bytes)?) as usize;
+    let [packs] = take(bytes)?;
+    let (plane, rest) = bytes.split_at_checked(stored).ok_or(DAMAGED)?;
+    *bytes = rest;
+    let plane: Cow<'a, [u8]> = match packs {
+        0 => plane.into(),
+        1 => zstd::bulk::decompress(plane, length).map_err(|_| DAMAGED)?.into(),
+        _ => return Err(DAMAGED),
+    };
+    if plane.len() == length { Ok(plane) } else { Err(DAMAGED) }
+}
+
+pub(crate) fn leb128(out: &mut Vec<u8>, mut number: u128) {
+    while number > 0x7f {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+pub(crate) fn read_leb128(bytes: &mut &[u8]) -> Result<u128, LedgerError> {
+    let mut number = 0_u128;
+    for shift in (0..128).step_by(7) {
+        let [byte] = take(bytes)?;
+        number |= u128::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(number);
+        }
+    }
+    Err(DAMAGED)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn round(numbers: &[i128]) -> Numbers {
+        let mut bytes = Vec::new();
+        write(&mut bytes, numbers);
+        let mut rest = &bytes[..];
+        let read = read(&mut rest, numbers.len()).unwrap();
+        assert!(rest.is_empty());
+        read
+    }
+
+    #[test]
+    fn what_says_nothing_takes_nothing() {
+        let mut bytes = Vec::new();
+        write(&mut bytes, &[7; 10_000]);
+        assert_eq!(bytes, [14, 0]);
+        assert_eq!(round(&[]), Numbers::Narrow(Vec::new()));
+        assert_eq!(round(&[i64::MIN.into(), i64::MIN.into()]), Numbers::Narrow(vec![i64::MIN; 2]));
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let mut bytes = Vec::new();
+        write(&mut bytes, &(0..1000).collect::<Vec<_>>());
+        for length in 0..bytes.len() {
+            assert!(read(&mut &bytes[..length], 1000).is_err());
+        }
+        assert!(read(&mut &bytes[..], 999).is_err() && read(&mut &bytes[..], 1001).is_err());
+        assert!(read(&mut &[0, 17][..], 1).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_come_back(
+            numbers in proptest::collection::vec(
+                prop_oneof![any::<i128>(), -300_i128..300, any::<i64>().prop_map(i128::from)], 0..200,
+            ),
+        ) {
+            let back = round(&numbers);
+            prop_assert_eq!(back.len(), numbers.len());
+            prop_assert!((0..numbers.len()).all(|row| back.get(row) == numbers[row]));
+        }
+    }
+}
