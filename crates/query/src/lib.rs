@@ -6,12 +6,16 @@
 //! aggregates, `reading` what is read and how complete it is.
 
 mod asking;
+mod block;
 mod catalog;
 mod civil;
+mod coarse;
 mod completeness;
 mod engine;
 mod error;
 mod forms;
+mod functions;
+mod gathering;
 mod limits;
 mod product;
 mod ratio;

@@ -1,16 +1,12 @@
 //! Reads a product's cells for a question out of one snapshot, and finds on the way how complete they are.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringBuilder, StructArray, TimestampMicrosecondArray, UInt64Array};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::TimestampMicrosecondArray;
 use arrow::record_batch::RecordBatch;
 use civicmesh_model::contract::{Contract, Method, Statistic};
 use civicmesh_model::grain::Window;
-use civicmesh_model::hash::Hash32;
-use civicmesh_model::number::MeasureState;
-use civicmesh_model::release::{EmptyRun, Entry, MethodTag, Release, ShareBand};
+use civicmesh_model::release::MethodTag;
 use civicmesh_model::time::UtcMicros;
 use datafusion::common::Result;
 use datafusion::error::DataFusionError;
@@ -19,14 +15,11 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 
 use crate::completeness::ProductCompleteness;
 use crate::error::{QueryError, RefusalCode};
+use crate::gathering::{Gathered, Pass, Seen, SeenKind};
 use crate::limits::Limits;
-use crate::product::{Product, Read};
-use crate::scans::{Predicate, Scans};
+use crate::product::Product;
+use crate::scans::Scans;
 use crate::shelf::{Shelf, Standing};
-use crate::state::{state_columns, state_fields};
-
-/// Cells in one batch.
-const BATCH_CELLS: usize = 8_192;
 
 /// What reading needs, whatever the product.
 pub(crate) struct Reader<'a> {
@@ -51,14 +44,20 @@ impl<'a> Reader<'a> {
         let range = stretch.from.unwrap_or(UtcMicros::MIN)..stretch.until.unwrap_or(UtcMicros::MAX);
         let mut pass = Pass::new(scans, self)?;
         if range.start < range.end {
-            self.shelf.visit::<DataFusionError>(product.id(), range, &mut |entry| pass.take(&entry))?;
+            self.shelf.visit::<DataFusionError>(product.id(), range, &mut |piece| pass.take(piece))?;
         }
-        pass.cells.flush(&self.memory)?;
-        let count = self.count(scans, standing, &pass.seen)?;
-        let (cells, read) = pass.cells.into_read();
+        let Gathered { read, cells, suppressed, share, seen } = pass.finish()?;
+        let count = self.count(scans, standing, &seen)?;
         product.lay(read)?;
         let Standing {
-            own, granted, closed_through, newest_window, head_confirmed_at, unreachable_since, found_out, ..
+            own,
+            granted,
+            closed_through,
+            newest_window,
+            head_confirmed_at,
+            unreachable_since,
+            found_out,
+            ..
         } = standing.clone();
         let completeness = ProductCompleteness {
             product: product.id().clone(),
@@ -78,8 +77,8 @@ impl<'a> Reader<'a> {
             head_age_us: head_confirmed_at.map(|at| self.now.since(at).micros()),
             unreachable_since,
             cells,
-            cells_suppressed: pass.suppressed.passing,
-            suppressed_share: pass.share,
+            cells_suppressed: suppressed,
+            suppressed_share: share,
             method: method(&product.contract),
             contract_version: product.contract.version.clone(),
             revision_max: count.revision_max,
@@ -123,22 +122,45 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        let expected: Vec<Window> = product.calendar.windows(from, until).take(self.limits.windows_max + 1).collect();
-        if expected.len() > self.limits.windows_max {
-            let limit = self.limits.windows_max as u64;
-            return Err(QueryError::TooLarge { what: "the number of windows of one product", limit }.into());
-        }
-        let passing = touched(expected.iter().map(|window| window.start.0).collect())?;
-        let mut seen = seen.iter().peekable();
-        for (window, passing) in expected.iter().zip(passing.values().iter()) {
-            while seen.next_if(|seen| seen.window.end <= window.start).is_some() {}
+        let expected = self.expected(product, from, until, seen)?;
+        let passing = touched(expected.iter().map(|(window, _)| window.start.0).collect())?;
+        for ((window, found), passing) in expected.iter().zip(passing.values().iter()) {
             if passing {
-                let found = seen.peek().filter(|seen| seen.window.contains(window.start));
                 let expired = standing.expired_through.is_some_and(|expired| window.end <= expired);
-                count.add(found.map(|seen| &seen.kind), expired);
+                count.add(found.map(|found| &seen[found].kind), expired);
             }
         }
         Ok(count)
+    }
+
+    /// The windows that lie wholly between `from` and `until`, each with what of the seen it lies in.
+    fn expected(
+        &self,
+        product: &Product,
+        from: UtcMicros,
+        until: UtcMicros,
+        seen: &[Seen],
+    ) -> Result<Vec<(Window, Option<usize>)>, QueryError> {
+        let (mut expected, mut at) = (Vec::new(), from);
+        let limit = self.limits.windows_max;
+        let mut expect = |window: Window, found: Option<usize>| {
+            expected.push((window, found));
+            let what = "the number of windows of one product";
+            if expected.len() > limit { Err(QueryError::TooLarge { what, limit: limit as u64 }) } else { Ok(()) }
+        };
+        for (place, Seen { window, kind }) in seen.iter().enumerate() {
+            let unseen = product.calendar.windows(at, until.min(window.start));
+            unseen.into_iter().try_for_each(|window| expect(window, None))?;
+            if let SeenKind::Empty { .. } = kind {
+                let within = product.calendar.windows(window.start.max(from), window.end.min(until));
+                within.into_iter().try_for_each(|window| expect(window, Some(place)))?;
+            } else if from <= window.start && window.end <= until {
+                expect(*window, Some(place))?;
+            }
+            at = at.max(window.end);
+        }
+        product.calendar.windows(at, until).try_for_each(|window| expect(window, None))?;
+        Ok(expected)
     }
 }
 
@@ -161,82 +183,6 @@ fn not_yet_published(product: &Product, measure: usize, statistic: Statistic, wi
         ),
         instead: format!("a later stretch of time, with {} >= …, or another statistic", product.time()),
     }
-}
-
-/// One pass over a product's entries.
-struct Pass<'a> {
-    product: &'a Product,
-    memory: &'a MemoryReservation,
-    versions: Versions<'a>,
-    cells: Gathering,
-    suppressed: Gathering,
-    /// The largest share that a window holds back of which a suppressed cell passed.
-    share: ShareBand,
-    seen: Vec<Seen>,
-}
-
-impl<'a> Pass<'a> {
-    fn new(scans: &'a Scans, reader: &'a Reader<'_>) -> Result<Self> {
-        let product = &scans.product;
-        let keys = 0..=product.contract.dimensions.len();
-        let columns = || scans.columns.iter().copied();
-        Ok(Self {
-            memory: &reader.memory,
-            versions: Versions::new(product, reader.shelf),
-            cells: Gathering::new(scans, columns().collect(), reader)?,
-            suppressed: Gathering::new(scans, columns().filter(|column| keys.contains(column)).collect(), reader)?,
-            share: ShareBand::None,
-            seen: Vec::new(),
-            product,
-        })
-    }
-
-    fn take(&mut self, entry: &Entry) -> Result<()> {
-        let kind = match entry {
-            Entry::Release(release) => self.take_release(release)?,
-            Entry::Refusal(_) => SeenKind::Refused,
-            Entry::Empty(EmptyRun { zero, .. }) => SeenKind::Empty { zero: *zero },
-        };
-        self.seen.push(Seen { window: entry.window(), kind });
-        Ok(())
-    }
-
-    fn take_release(&mut self, release: &Release) -> Result<SeenKind> {
-        let layout = Layout::of(self.product, release)?;
-        let start = release.window.start;
-        for cell in &release.cells {
-            self.cells.push(start, &cell.coordinate, &cell.measures, cell.observations, &layout);
-        }
-        self.cells.flush_full(self.memory)?;
-        let before = self.suppressed.passing;
-        for cell in &release.suppressed {
-            self.suppressed.push(start, &cell.coordinate, &[], 0, &layout);
-        }
-        self.suppressed.flush_and_drop()?;
-        if self.suppressed.passing > before {
-            self.share = self.share.max(release.suppressed_share);
-        }
-        let lacking = if release.cells.is_empty() { None } else { self.versions.lacking(release)? };
-        Ok(SeenKind::Released { revision: release.revision, lacking })
-    }
-}
-
-/// What became of some windows.
-struct Seen {
-    window: Window,
-    kind: SeenKind,
-}
-
-enum SeenKind {
-    Released {
-        revision: u32,
-        /// A statistic that the question needs and the release does not have.
-        lacking: Option<(usize, Statistic)>,
-    },
-    Refused,
-    Empty {
-        zero: bool,
-    },
 }
 
 /// Expected windows by what became of them.
@@ -265,171 +211,5 @@ impl Count {
             None if expired => self.expired += 1,
             None => self.open += 1,
         }
-    }
-}
-
-/// Which statistics the contracts that releases were made under do not have.
-struct Versions<'a> {
-    product: &'a Product,
-    shelf: &'a Shelf<'a>,
-    lacking: BTreeMap<Hash32, Option<(usize, Statistic)>>,
-}
-
-impl<'a> Versions<'a> {
-    fn new(product: &'a Product, shelf: &'a Shelf<'a>) -> Self {
-        Self { product, shelf, lacking: BTreeMap::new() }
-    }
-
-    fn lacking(&mut self, release: &Release) -> Result<Option<(usize, Statistic)>, QueryError> {
-        if let Some(lacking) = self.lacking.get(&release.contract) {
-            return Ok(*lacking);
-        }
-        let contract = match release.contract == self.product.contract.hash() {
-            true => Some(self.product.contract.clone()),
-            false => self.shelf.contract(&release.contract)?,
-        };
-        let contract = contract.ok_or(QueryError::Ledger)?;
-        let has = |(measure, statistic): &(usize, Statistic)| {
-            let name = &self.product.contract.measures[*measure].name;
-            let measure = contract.measures.iter().find(|measure| measure.name == *name);
-            measure.is_some_and(|measure| *statistic == Statistic::Count || measure.publishes(*statistic))
-        };
-        let lacking = self.product.needs().into_iter().find(|need| !has(need));
-        self.lacking.insert(release.contract, lacking);
-        Ok(lacking)
-    }
-}
-
-/// Where a release has what its product's contract in force names.
-struct Layout {
-    dimensions: Vec<usize>,
-    /// None where the release does not have the measure.
-    measures: Vec<Option<usize>>,
-}
-
-impl Layout {
-    fn of(product: &Product, release: &Release) -> Result<Self, QueryError> {
-        let contract = &product.contract;
-        let place = |names: &[String], name: &str| names.iter().position(|other| other == name);
-        let dimensions = contract.dimensions.iter().map(|dimension| place(&release.dimensions, &dimension.name));
-        Ok(Self {
-            dimensions: dimensions.collect::<Option<_>>().ok_or(QueryError::Ledger)?,
-            measures: contract.measures.iter().map(|measure| place(&release.measures, &measure.name)).collect(),
-        })
-    }
-}
-
-/// One column while it grows.
-enum Growing {
-    Time(Vec<i64>),
-    Dimension(usize, StringBuilder),
-    Measure(usize, Vec<MeasureState>),
-    Weight(Vec<u64>),
-}
-
-impl Growing {
-    fn take(&mut self, zone: &str) -> ArrayRef {
-        match self {
-            Self::Time(times) => Arc::new(TimestampMicrosecondArray::from(std::mem::take(times)).with_timezone(zone)),
-            Self::Dimension(_, values) => Arc::new(values.finish()),
-            Self::Measure(_, states) => {
-                let columns = state_columns(&std::mem::take(states));
-                Arc::new(StructArray::new(state_fields(), columns, None))
-            }
-            Self::Weight(weights) => Arc::new(UInt64Array::from(std::mem::take(weights))),
-        }
-    }
-}
-
-/// Cells on their way into batches, with a count of those that the question's filters let through.
-struct Gathering {
-    columns: Vec<usize>,
-    growing: Vec<Growing>,
-    rows: usize,
-    schema: SchemaRef,
-    zone: &'static str,
-    filter: Predicate,
-    batches: Vec<RecordBatch>,
-    passing: u64,
-}
-
-impl Gathering {
-    fn new(scans: &Scans, columns: Vec<usize>, reader: &Reader<'_>) -> Result<Self> {
-        let product = &scans.product;
-        let dimensions = product.contract.dimensions.len();
-        let growing = |column: &usize| match (*column, product.measure_at(*column)) {
-            (0, _) => Growing::Time(Vec::new()),
-            (_, Some(measure)) => Growing::Measure(measure, Vec::new()),
-            (column, None) if column <= dimensions => Growing::Dimension(column - 1, StringBuilder::new()),
-            _ => Growing::Weight(Vec::new()),
-        };
-        let schema: Schema = product.cells_schema().project(&columns)?;
-        Ok(Self {
-            growing: columns.iter().map(growing).collect(),
-            filter: scans.predicate(reader.state, &schema)?,
-            columns,
-            rows: 0,
-            schema: Arc::new(schema),
-            zone: product.zone().name(),
-            batches: Vec::new(),
-            passing: 0,
-        })
-    }
-
-    fn push(
-        &mut self,
-        start: UtcMicros,
-        coordinate: &[String],
-        measures: &[MeasureState],
-        observations: u64,
-        layout: &Layout,
-    ) {
-        self.rows += 1;
-        for growing in &mut self.growing {
-            match growing {
-                Growing::Time(times) => times.push(start.0),
-                Growing::Dimension(dimension, values) => {
-                    values.append_value(&coordinate[layout.dimensions[*dimension]])
-                }
-                Growing::Measure(measure, states) => {
-                    let state = layout.measures[*measure].map(|place| measures[place].clone());
-                    states.push(state.unwrap_or_default());
-                }
-                Growing::Weight(weights) => weights.push(observations),
-            }
-        }
-    }
-
-    fn take_batch(&mut self) -> Result<RecordBatch> {
-        self.rows = 0;
-        let columns = self.growing.iter_mut().map(|growing| growing.take(self.zone)).collect();
-        let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
-        self.passing += self.filter.passing(&batch)?.true_count() as u64;
-        Ok(batch)
-    }
-
-    fn flush(&mut self, memory: &MemoryReservation) -> Result<()> {
-        if self.rows > 0 {
-            let batch = self.take_batch()?;
-            memory.try_grow(batch.get_array_memory_size())?;
-            self.batches.push(batch);
-        }
-        Ok(())
-    }
-
-    fn flush_full(&mut self, memory: &MemoryReservation) -> Result<()> {
-        if self.rows >= BATCH_CELLS { self.flush(memory) } else { Ok(()) }
-    }
-
-    /// Counts what passes and keeps nothing.
-    fn flush_and_drop(&mut self) -> Result<()> {
-        if self.rows > 0 {
-            self.take_batch()?;
-        }
-        Ok(())
-    }
-
-    fn into_read(self) -> (u64, Read) {
-        (self.passing, Read { columns: self.columns, batches: self.batches })
     }
 }

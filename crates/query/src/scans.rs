@@ -16,7 +16,9 @@ use datafusion::logical_expr::utils::{conjunction, disjunction, split_conjunctio
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use datafusion::physical_plan::PhysicalExpr;
 
+use crate::coarse::Apart;
 use crate::error::QueryError;
+use crate::functions::{self, TimeFunctions};
 use crate::product::{CellsTable, Product};
 
 /// All the scans of one product in a question.
@@ -26,11 +28,13 @@ pub(crate) struct Scans {
     pub columns: BTreeSet<usize>,
     /// The conjunction that each scan is filtered by, as far as it was pushed down to it. Columns are unqualified.
     filters: Vec<Vec<Expr>>,
+    functions: TimeFunctions,
 }
 
 /// Every product that the plan touches, with its scans.
 pub(crate) fn of_plan(plan: &LogicalPlan) -> Result<BTreeMap<ProductId, Scans>> {
     let mut products = BTreeMap::new();
+    let mut functions = functions::of_plan(plan)?;
     plan.apply_with_subqueries(|plan| {
         if let LogicalPlan::TableScan(scan) = plan
             && let Some(CellsTable(product)) = source_as_provider(&scan.source)?.downcast_ref::<CellsTable>()
@@ -39,6 +43,7 @@ pub(crate) fn of_plan(plan: &LogicalPlan) -> Result<BTreeMap<ProductId, Scans>> 
                 product: product.clone(),
                 columns: BTreeSet::from([0]),
                 filters: Vec::new(),
+                functions: functions.remove(product.id()).unwrap_or_default(),
             });
             let all = || (0..product.cells_schema().fields().len()).collect();
             scans.columns.extend(scan.projection.clone().unwrap_or_else(all));
@@ -52,7 +57,7 @@ pub(crate) fn of_plan(plan: &LogicalPlan) -> Result<BTreeMap<ProductId, Scans>> 
 }
 
 /// Whether the filter can be computed from a cell alone.
-fn is_of_cells(filter: &Expr) -> bool {
+pub(crate) fn is_of_cells(filter: &Expr) -> bool {
     let is_not = |expr: &Expr| {
         Ok(matches!(
             expr,
@@ -87,7 +92,7 @@ pub(crate) struct Stretch {
 impl Scans {
     /// All of a product's time, whatever the cells say.
     pub(crate) fn whole(product: Arc<Product>) -> Self {
-        Self { product, columns: BTreeSet::from([0]), filters: vec![Vec::new()] }
+        Self { product, columns: BTreeSet::from([0]), filters: vec![Vec::new()], functions: TimeFunctions::default() }
     }
 
     /// The stretch of time outside of which no scan reads.
@@ -119,6 +124,49 @@ impl Scans {
             }
             _ => None,
         }
+    }
+
+    /// What tells cells apart where they may be merged: every scan goes into an aggregate, all under one filter, whose
+    /// parts are each of the time alone or of dimensions alone. None where they may not.
+    pub(crate) fn apart(&self, state: &SessionState) -> Result<Option<Apart>> {
+        let Some(filters) = self.filters.first() else {
+            return Ok(None);
+        };
+        if self.functions.scans != self.filters.len() || self.filters.iter().any(|other| other != filters) {
+            return Ok(None);
+        }
+        let (mut of_time, mut of_dimensions) = (Vec::new(), Vec::new());
+        for filter in filters {
+            let columns = filter.column_refs();
+            let is_time = |column: &&Column| column.name == self.product.time();
+            let is_dimension = |column: &&Column| {
+                self.product.contract.dimensions.iter().any(|dimension| dimension.name == column.name)
+            };
+            if columns.iter().copied().all(|column| is_time(&column)) {
+                of_time.push(filter.clone());
+            } else if columns.iter().copied().all(|column| is_dimension(&column)) {
+                of_dimensions.push(filter.clone());
+            } else {
+                return Ok(None);
+            }
+        }
+        let times: Schema = self.product.cells_schema().project(&[0])?;
+        let dimensions: Vec<usize> = (1..=self.product.contract.dimensions.len()).collect();
+        let dimensions: Schema = self.product.cells_schema().project(&dimensions)?;
+        let predicate = |filters: Vec<Expr>, schema: Schema| -> Result<Predicate> {
+            let Some(filter) = conjunction(filters) else {
+                return Ok(Predicate(None));
+            };
+            Ok(Predicate(Some(state.create_physical_expr(filter, &schema.to_dfschema()?)?)))
+        };
+        let schema = times.clone().to_dfschema()?;
+        let functions = self.functions.functions.iter();
+        let functions = functions.map(|function| state.create_physical_expr(function.clone(), &schema));
+        Ok(Some(Apart {
+            functions: functions.collect::<Result<_>>()?,
+            time: predicate(of_time, times)?,
+            dimensions: predicate(of_dimensions, dimensions)?,
+        }))
     }
 
     /// What any of the scans reads, as far as these columns can tell.

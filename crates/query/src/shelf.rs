@@ -3,10 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use civicmesh_ledger::{LedgerError, PeerContact, ProductState, RefusalKind, Snapshot};
+#[cfg(test)]
+use civicmesh_ledger::Segment;
+use civicmesh_ledger::{LedgerError, PeerContact, Piece, ProductState, RefusalKind, Snapshot};
 use civicmesh_model::contract::Contract;
 use civicmesh_model::hash::Hash32;
 use civicmesh_model::names::ProductId;
+#[cfg(test)]
 use civicmesh_model::release::Entry;
 use civicmesh_model::time::UtcMicros;
 
@@ -46,17 +49,8 @@ impl Standing {
     }
 
     fn of(state: ProductState, granted: bool) -> Self {
-        let ProductState {
-            id,
-            contract,
-            own,
-            granted: _,
-            log,
-            head_confirmed_at,
-            contact,
-            expired_through,
-            found_out,
-        } = state;
+        let ProductState { id, contract, own, granted: _, log, head_confirmed_at, contact, expired_through, found_out } =
+            state;
         let unreachable_since = contact.and_then(|PeerContact { unreachable_since, .. }| unreachable_since);
         Self {
             product: id,
@@ -88,6 +82,8 @@ pub(crate) struct Listed {
     pub standings: Vec<Standing>,
     pub contracts: Vec<Arc<Contract>>,
     pub entries: Vec<Entry>,
+    /// Whether they come in segments.
+    pub merged: bool,
 }
 
 impl Shelf<'_> {
@@ -109,27 +105,35 @@ impl Shelf<'_> {
         }
     }
 
-    /// Visits the newest entries of a product whose windows touch the range, in the order of windows.
+    /// Visits what is newest of a product about windows that touch the range, in the order of windows.
     pub(crate) fn visit<E: From<QueryError>>(
         &self,
         product: &ProductId,
         range: Range<UtcMicros>,
-        visit: &mut dyn FnMut(Entry) -> Result<(), E>,
+        visit: &mut dyn FnMut(Piece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         match self {
             Self::Ledger(snapshot) => {
-                for entry in snapshot.current(product, Some(range)).map_err(unreadable)? {
-                    visit(entry.map_err(unreadable)?)?;
+                for piece in snapshot.pieces(product, range).map_err(unreadable)? {
+                    visit(piece.map_err(unreadable)?)?;
                 }
                 Ok(())
             }
             #[cfg(test)]
-            Self::Listed(listed) => listed
-                .entries
-                .iter()
-                .filter(|entry| entry.product() == product)
-                .filter(|entry| entry.window().start < range.end && range.start < entry.window().end)
-                .try_for_each(|entry| visit(entry.clone())),
+            Self::Listed(listed) => {
+                let entries = listed.entries.iter().filter(|entry| entry.product() == product);
+                let entries =
+                    entries.filter(|entry| entry.window().start < range.end && range.start < entry.window().end);
+                let entries: Vec<_> = (0..).zip(entries.cloned()).collect();
+                if !listed.merged {
+                    return entries.into_iter().try_for_each(|(_, entry)| visit(Piece::Entry(entry)));
+                }
+                for segment in Segment::of_entries(&entries).map_err(unreadable)? {
+                    let rows = 0..segment.rows().len();
+                    visit(Piece::Rows(Arc::new(segment), rows))?;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -177,6 +177,11 @@ pub(crate) fn state_function(says: Says, merges: Merges) -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::new_from_impl(StateFunction { says, merges, signature }))
 }
 
+/// Whether the function is one of these.
+pub(crate) fn is_state_function(function: &AggregateUDF) -> bool {
+    function.inner().downcast_ref::<StateFunction>().is_some()
+}
+
 impl StateFunction {
     fn groups(&self) -> Groups {
         Groups { says: self.says, merges: self.merges, states: Vec::new() }

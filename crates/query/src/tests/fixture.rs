@@ -271,8 +271,25 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// The answer, which must be the same whether releases come one by one or in segments.
     pub(super) async fn answer(&self, sql: &str) -> Result<Answer, QueryError> {
-        self.asker.ask(&self.shelf, sql, now(), &QueryOptions::default()).await
+        let answer = self.asker.ask(&self.shelf, sql, now(), &QueryOptions::default()).await;
+        if let Shelf::Listed(listed) = &self.shelf {
+            let Listed { standings, contracts, entries, .. } = listed.as_ref();
+            let (standings, contracts, entries) = (standings.clone(), contracts.clone(), entries.clone());
+            let merged = Shelf::Listed(Arc::new(Listed { standings, contracts, entries, merged: true }));
+            let merged = self.asker.ask(&merged, sql, now(), &QueryOptions::default()).await;
+            let told = |answer: &Result<Answer, QueryError>| match answer {
+                Ok(answer) => {
+                    let mut lines = lines(&answer.batches);
+                    lines.sort();
+                    Ok((lines, answer.completeness.clone()))
+                }
+                Err(error) => Err(std::mem::discriminant(error)),
+            };
+            assert_eq!(told(&merged), told(&answer), "{sql}");
+        }
+        answer
     }
 
     /// The answer's rows, a line each, in the order they came.

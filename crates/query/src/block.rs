@@ -1,0 +1,266 @@
+//! Cells of some windows as columns, whether they come out of a segment or out of releases one by one.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray, StructArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use civicmesh_ledger::{LedgerError, Numbers, RowKind, Segment, States, Wanted};
+use civicmesh_model::contract::Statistic;
+use civicmesh_model::number::MeasureState;
+use civicmesh_model::release::{Release, ShareBand};
+use datafusion::common::Result;
+
+use crate::error::QueryError;
+use crate::product::Product;
+use crate::state::{state_columns, state_fields};
+
+/// A released window in a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockWindow {
+    pub start: i64,
+    /// The first of its cells; the next window's is the first after them.
+    pub first_cell: usize,
+    pub first_suppressed: usize,
+    pub share: ShareBand,
+}
+
+/// Cells of some windows.
+pub(crate) struct Block {
+    pub windows: Vec<BlockWindow>,
+    /// Which of the cells below are of these windows.
+    pub cells: Range<usize>,
+    pub suppressed: Range<usize>,
+    /// The coordinates that occur, in the order of the product's dimensions.
+    pub coordinates: Vec<Vec<String>>,
+    /// Of each cell, which coordinate.
+    pub codes: Vec<u32>,
+    pub suppressed_codes: Vec<u32>,
+    /// Of each cell, how many observations; none where nobody asks.
+    pub observations: Vec<i64>,
+    /// Of each measure of the product that is asked for.
+    pub states: Vec<Option<States>>,
+}
+
+/// What of cells a question needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Needed {
+    weight: bool,
+    /// Of each measure of the product.
+    pub measures: Vec<Option<Wanted>>,
+}
+
+impl Needed {
+    /// For these columns of the product's cells and the statistics that it noted.
+    pub(crate) fn of(product: &Product, columns: impl IntoIterator<Item = usize>) -> Self {
+        let last = product.cells_schema().fields().len() - 1;
+        let mut needed = Self { weight: false, measures: vec![None; product.contract.measures.len()] };
+        for column in columns {
+            needed.weight |= column == last;
+            if let Some(measure) = product.measure_at(column) {
+                needed.measures[measure] = Some(Wanted::default());
+            }
+        }
+        for (measure, statistic) in product.needs() {
+            if let Some(wanted) = &mut needed.measures[measure] {
+                match statistic {
+                    Statistic::Count => {}
+                    Statistic::Sum => wanted.sums = true,
+                    Statistic::SumSquares => wanted.squares = true,
+                    Statistic::Min => wanted.min = true,
+                    Statistic::Max => wanted.max = true,
+                }
+            }
+        }
+        needed
+    }
+
+    fn has_counts(&self) -> bool {
+        self.weight || self.measures.iter().any(Option::is_some)
+    }
+}
+
+fn unreadable(error: &LedgerError) -> QueryError {
+    tracing::error!(%error, "a segment could not be read for a question");
+    QueryError::Ledger
+}
+
+impl Block {
+    /// The released windows among some rows of a segment.
+    pub(crate) fn of_segment(
+        product: &Product,
+        needed: &Needed,
+        segment: &Segment<'_>,
+        rows: Range<usize>,
+    ) -> Result<Self, QueryError> {
+        let unreadable = |error: LedgerError| unreadable(&error);
+        let released = segment.rows()[rows.clone()].iter().filter(|row| row.kind == RowKind::Release);
+        let window = |row: &civicmesh_ledger::SegmentRow| BlockWindow {
+            start: row.start.0,
+            first_cell: row.first_cell,
+            first_suppressed: row.first_suppressed,
+            share: row.suppressed_share,
+        };
+        let windows: Vec<_> = released.map(window).collect();
+        let (cells, suppressed) = (segment.cells_of(rows.clone()), segment.suppressed_of(rows));
+        let (mut coordinates, mut codes, mut suppressed_codes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut observations, mut states) = (Vec::new(), vec![None; needed.measures.len()]);
+        if !cells.is_empty() || !suppressed.is_empty() {
+            let dimensions = product.contract.dimensions.iter().map(|dimension| segment.dimension(&dimension.name));
+            let places = dimensions.collect::<Option<Vec<_>>>().ok_or(QueryError::Ledger)?;
+            coordinates = segment.coordinates().map_err(unreadable)?;
+            if !places.iter().copied().eq(0..places.len()) {
+                let inorder =
+                    |coordinate: &Vec<String>| places.iter().map(|place| coordinate[*place].clone()).collect();
+                coordinates = coordinates.iter().map(inorder).collect();
+            }
+        }
+        if !suppressed.is_empty() {
+            suppressed_codes = segment.suppressed_codes().map_err(unreadable)?;
+        }
+        if !cells.is_empty() {
+            codes = segment.codes().map_err(unreadable)?;
+            if needed.has_counts() {
+                observations = segment.observations().map_err(unreadable)?;
+            }
+            let measures = product.contract.measures.iter().zip(&needed.measures);
+            for (states, (measure, wanted)) in states.iter_mut().zip(measures) {
+                if let (Some(measure), Some(wanted)) = (segment.measure(&measure.name), wanted) {
+                    *states = Some(segment.states(measure, *wanted, &observations).map_err(unreadable)?);
+                }
+            }
+        }
+        Ok(Self { windows, cells, suppressed, coordinates, codes, suppressed_codes, observations, states })
+    }
+
+    /// Releases of one contract.
+    pub(crate) fn of_releases(product: &Product, needed: &Needed, releases: &[Release]) -> Result<Self, QueryError> {
+        let mut known: HashMap<Vec<String>, u32> = HashMap::new();
+        let mut windows = Vec::with_capacity(releases.len());
+        let (mut codes, mut suppressed_codes, mut observations) = (Vec::new(), Vec::new(), Vec::new());
+        for release in releases {
+            let places = places_of(product, release)?;
+            let mut code = |coordinate: &[String]| {
+                let coordinate: Vec<String> = places.iter().map(|place| coordinate[*place].clone()).collect();
+                let next = known.len() as u32;
+                *known.entry(coordinate).or_insert(next)
+            };
+            windows.push(BlockWindow {
+                start: release.window.start.0,
+                first_cell: codes.len(),
+                first_suppressed: suppressed_codes.len(),
+                share: release.suppressed_share,
+            });
+            codes.extend(release.cells.iter().map(|cell| code(&cell.coordinate)));
+            suppressed_codes.extend(release.suppressed.iter().map(|cell| code(&cell.coordinate)));
+            observations.extend(release.cells.iter().map(|cell| cell.observations as i64));
+        }
+        let mut coordinates = vec![Vec::new(); known.len()];
+        known.into_iter().for_each(|(coordinate, code)| coordinates[code as usize] = coordinate);
+        let states = product.contract.measures.iter().zip(&needed.measures);
+        let states = states.map(|(measure, wanted)| wanted.map(|_| states_of(&measure.name, releases))).collect();
+        let (cells, suppressed) = (0..codes.len(), 0..suppressed_codes.len());
+        Ok(Self { windows, cells, suppressed, coordinates, codes, suppressed_codes, observations, states })
+    }
+
+    /// The cells of a window.
+    pub(crate) fn cells_of(&self, window: usize) -> Range<usize> {
+        let end = self.windows.get(window + 1).map_or(self.cells.end, |next| next.first_cell);
+        self.windows[window].first_cell..end
+    }
+
+    /// The suppressed cells of a window.
+    pub(crate) fn suppressed_of(&self, window: usize) -> Range<usize> {
+        let end = self.windows.get(window + 1).map_or(self.suppressed.end, |next| next.first_suppressed);
+        self.windows[window].first_suppressed..end
+    }
+
+    /// A batch of these columns of the product's cells: of some of the cells, which `times` says the starts of.
+    pub(crate) fn batch(
+        &self,
+        product: &Product,
+        columns: &[usize],
+        schema: &SchemaRef,
+        cells: Range<usize>,
+        times: Vec<i64>,
+    ) -> Result<RecordBatch> {
+        let zone = product.zone().name();
+        let mut times = Some(times);
+        let column = |column: &usize| -> Result<ArrayRef> {
+            Ok(match (*column, product.measure_at(*column)) {
+                (0, _) => {
+                    let times = times.take().ok_or(QueryError::Internal("a column is read twice"))?;
+                    Arc::new(TimestampMicrosecondArray::from(times).with_timezone(zone))
+                }
+                (_, Some(measure)) => states_array(cells.clone().map(|cell| self.state(measure, cell))),
+                (column, None) if column <= product.contract.dimensions.len() => {
+                    self.dimension(column - 1, &self.codes[cells.clone()])
+                }
+                _ => Arc::new(UInt64Array::from_iter_values(
+                    self.observations[cells.clone()].iter().map(|observations| *observations as u64),
+                )),
+            })
+        };
+        let arrays = columns.iter().map(column).collect::<Result<Vec<_>>>()?;
+        Ok(RecordBatch::try_new(schema.clone(), arrays)?)
+    }
+
+    /// The values of a dimension for these coordinates.
+    pub(crate) fn dimension(&self, dimension: usize, codes: &[u32]) -> ArrayRef {
+        let values = codes.iter().map(|code| &self.coordinates[*code as usize][dimension]);
+        Arc::new(StringArray::from_iter_values(values))
+    }
+
+    /// A batch of the keys of suppressed cells: the time, then every dimension.
+    pub(crate) fn suppressed_batch(&self, product: &Product) -> Result<RecordBatch> {
+        let mut times = Vec::with_capacity(self.suppressed.len());
+        for (window, at) in self.windows.iter().enumerate() {
+            times.resize(times.len() + self.suppressed_of(window).len(), at.start);
+        }
+        let codes = &self.suppressed_codes[self.suppressed.clone()];
+        let times = TimestampMicrosecondArray::from(times).with_timezone(product.zone().name());
+        let dimensions = 0..product.contract.dimensions.len();
+        let arrays = dimensions.clone().map(|dimension| self.dimension(dimension, codes));
+        let arrays: Vec<ArrayRef> = std::iter::once(Arc::new(times) as ArrayRef).chain(arrays).collect();
+        let schema: Schema = product.cells_schema().project(&(0..=dimensions.end).collect::<Vec<_>>())?;
+        Ok(RecordBatch::try_new(Arc::new(schema), arrays)?)
+    }
+
+    fn state(&self, measure: usize, cell: usize) -> MeasureState {
+        self.states[measure].as_ref().map_or_else(MeasureState::default, |states| states.get(cell))
+    }
+}
+
+/// A column of states.
+pub(crate) fn states_array(states: impl Iterator<Item = MeasureState>) -> ArrayRef {
+    let columns = state_columns(&states.collect::<Vec<_>>());
+    Arc::new(StructArray::new(state_fields(), columns, None))
+}
+
+/// Where a release's coordinates have the product's dimensions.
+fn places_of(product: &Product, release: &Release) -> Result<Vec<usize>, QueryError> {
+    let place = |name: &str| release.dimensions.iter().position(|dimension| dimension == name);
+    let places = product.contract.dimensions.iter().map(|dimension| place(&dimension.name));
+    places.collect::<Option<_>>().ok_or(QueryError::Ledger)
+}
+
+/// The states of one measure in all cells of the releases, one after the other.
+fn states_of(measure: &str, releases: &[Release]) -> States {
+    let mut states = Vec::new();
+    for release in releases {
+        let place = release.measures.iter().position(|name| name == measure);
+        let state = |cell: &civicmesh_model::release::Cell| {
+            place.map_or_else(MeasureState::default, |place| cell.measures[place].clone())
+        };
+        states.extend(release.cells.iter().map(state));
+    }
+    States {
+        count: states.iter().map(|state| state.count as i64).collect(),
+        sums: Some(Numbers::Wide(states.iter().map(|state| state.sum).collect())),
+        squares: Some(Numbers::Wide(states.iter().map(|state| state.sum_squares).collect())),
+        min: Some(states.iter().map(|state| state.min).collect()),
+        max: Some(states.iter().map(|state| state.max).collect()),
+    }
+}
