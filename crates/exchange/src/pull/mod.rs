@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use civicmesh_ledger::{Contact, Outcome};
 use civicmesh_model::names::DomainName;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use self::machine::Pace;
@@ -89,13 +89,18 @@ impl Puller {
             for target in wanted {
                 running.entry(target.clone()).or_insert_with(|| {
                     let stop = stop.child_token();
-                    tasks.spawn(self.peer(target, stop.clone()).run());
+                    let (peer, told) = (self.peer(target, stop.clone()), stop.clone());
+                    tasks.spawn(async move {
+                        peer.run().await;
+                        told.is_cancelled()
+                    });
                     stop
                 });
             }
             tokio::select! {
                 () = stop.cancelled() => {}
                 changed = changes.changed() => changed.expect("the book outlives its followers"),
+                Some(ended) = tasks.join_next() => must_have_been_told(ended, &stop),
             }
         }
         while let Some(ended) = tasks.join_next().await {
@@ -135,5 +140,15 @@ impl Puller {
         let seeds = self.seeds.iter().filter(|seed| !listed.contains(seed)).take(SEEDS_MAX);
         targets.extend(seeds.map(|seed| Target { address: seed.to_string(), domain: None }));
         targets
+    }
+}
+
+/// A peer's task ends when it is told to. One that ends otherwise panicked, or its work did: nobody would pull from that
+/// peer any more, so whoever runs the puller must hear of it.
+fn must_have_been_told(ended: Result<bool, JoinError>, stop: &CancellationToken) {
+    match ended {
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Ok(told) => assert!(told || stop.is_cancelled(), "a peer's task ended before it was told to"),
+        Err(_) => {}
     }
 }
