@@ -35,6 +35,14 @@ pub enum IngestError {
     /// The file unpacks to more than is read.
     #[error("the file is larger than {} GiB unpacked", super::spool::UNPACKED_BYTES_MAX >> 30)]
     TooLarge,
+    /// The file has more columns than are looked at.
+    #[error(
+        "the file has more than {columns_max} columns; leave out those that are not needed, or is the delimiter right?"
+    )]
+    TooWide {
+        /// The limit.
+        columns_max: usize,
+    },
     /// Columns that the contract names are not in the file.
     #[error("{0}")]
     MissingColumns(MissingColumns),
@@ -134,6 +142,7 @@ impl IngestError {
             | Self::Empty
             | Self::Damaged(_)
             | Self::TooLarge
+            | Self::TooWide { .. }
             | Self::MissingColumns(_)
             | Self::TwiceInFile { .. }
             | Self::TooNarrow { .. }

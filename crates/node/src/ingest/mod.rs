@@ -21,6 +21,7 @@ mod identity;
 mod json;
 mod lookup;
 mod outputs;
+mod pages;
 mod parquet;
 mod raw;
 mod recipe;
@@ -30,6 +31,7 @@ mod run;
 mod sample;
 mod spool;
 mod table;
+mod thrift;
 mod window;
 
 #[cfg(test)]

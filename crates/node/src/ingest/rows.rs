@@ -13,7 +13,8 @@ use super::parquet::{self, ParquetRows};
 use super::reject::Reason;
 use super::spool::{Content, Format, Spool};
 use super::table::Table;
-use super::window::Window;
+use super::thrift::COLUMNS_MAX;
+use super::window::{RECORD_BYTES_MAX, Window};
 
 /// How many of a file's first rows are looked at to tell whether it fits the contract.
 pub(super) const FIT_ROWS: usize = 1_000;
@@ -140,12 +141,18 @@ impl Rows {
                 Line::End => return Ok(false),
             },
             Self::Parquet(rows, _) => match rows.advance()? {
+                Some(row) if rows.text_bytes() > RECORD_BYTES_MAX => table.broken(row, Reason::TooLong, b""),
                 Some(row) => table.row(row, |column| rows.cell(column)),
                 None => return Ok(false),
             },
         }
         Ok(true)
     }
+}
+
+/// Refuses a file with more columns than are looked at.
+pub(super) fn not_too_wide(columns: usize) -> Result<(), IngestError> {
+    if columns > COLUMNS_MAX { Err(IngestError::TooWide { columns_max: COLUMNS_MAX }) } else { Ok(()) }
 }
 
 /// How many fields most of the first rows have.
@@ -163,6 +170,7 @@ fn usual_width(mut records: Records) -> Result<usize, IngestError> {
 
 /// The place, counted from 0, of each of the contract's columns in a file with this header and width.
 fn places(columns: &[InputColumn], header: &[String], width: usize) -> Result<Vec<usize>, IngestError> {
+    not_too_wide(width)?;
     let (mut places, mut missing, mut needed) = (Vec::new(), Vec::new(), 0);
     for column in columns {
         match &column.from {

@@ -14,8 +14,9 @@ use super::delimited::{Next, Records};
 use super::error::IngestError;
 use super::json;
 use super::parquet::{self, ParquetRows};
-use super::rows::{Line, Lines};
+use super::rows::{Line, Lines, not_too_wide};
 use super::spool::{Format, Spool};
+use super::window::RECORD_BYTES_MAX;
 
 /// Rows that are looked at.
 const SAMPLE_ROWS: usize = 20_000;
@@ -65,6 +66,7 @@ fn look_delimited(spool: &Spool, sample: &mut Sample) -> Result<Vec<Look>, Inges
         if let Next::Record { .. } = records.next()?
             && records.width() > first.len()
         {
+            not_too_wide(records.width())?;
             let field = |index| String::from_utf8_lossy(records.field(index)).trim().to_owned();
             first = (0..records.width()).map(field).collect::<Vec<_>>();
             sample.delimiter = delimiter;
@@ -160,6 +162,9 @@ fn look_parquet(spool: &Spool, sample: &mut Sample) -> Result<Vec<Look>, IngestE
         fields.map(|(root, field)| (root, Look::new(field.name().clone()))).unzip();
     let mut rows = ParquetRows::new(spool, &roots)?;
     while sample.rows < SAMPLE_ROWS as u64 && rows.advance()?.is_some() {
+        if rows.text_bytes() > RECORD_BYTES_MAX {
+            continue;
+        }
         looks.iter_mut().enumerate().for_each(|(index, look)| look.add(rows.cell(index)));
         sample.rows += 1;
     }

@@ -4,6 +4,7 @@ mod demo;
 mod dirt;
 mod drafts;
 mod formats;
+mod hostile;
 mod stored;
 
 use std::path::Path;
