@@ -1,5 +1,6 @@
 //! The command line: names and meaning as documented; scripts rely on them.
 
+use civicmesh_node::model::vault_id::VaultId;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -224,6 +225,10 @@ pub enum NodeCommand {
         /// The node's folder
         #[arg(value_hint = ValueHint::DirPath)]
         dir: PathBuf,
+        /// State that the rows of this vault, which releases were counted from, are gone for good: what was released
+        /// stays as it is
+        #[arg(long, value_name = "VAULT")]
+        rows_gone: Option<VaultId>,
     },
 }
 

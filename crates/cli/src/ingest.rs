@@ -138,6 +138,7 @@ fn describe(file: &Path, summary: &IngestSummary, zone: &str) -> String {
         (summary.corrected, "corrections"),
         (summary.filtered, "left out by the filter"),
         (summary.rejected, "rejected"),
+        (summary.expired, "not kept: past their retention"),
         (summary.late, "late: their window was released before"),
     ] {
         if count > 0 {

@@ -5,7 +5,8 @@ use crate::say::out;
 use crate::{city, say};
 use anyhow::{Context, Result};
 use civicmesh_node::office::{self, NodeFolder};
-use civicmesh_node::{CheckState, Environment, Node, Report, check, termination};
+use civicmesh_node::model::vault_id::VaultId;
+use civicmesh_node::{CheckState, Environment, Node, Report, check, raise_open_files, termination};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ pub fn run(command: NodeCommand, logs: &Logs) -> Result<ExitCode> {
             }
             Ok(if report.fit() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        NodeCommand::Run { dir } => serve(&dir, logs),
+        NodeCommand::Run { dir, rows_gone } => serve(&dir, rows_gone, logs),
     }
 }
 
@@ -59,12 +60,16 @@ fn describe(report: &Report) {
 }
 
 /// Runs the node until it is asked to stop, and stops it within its deadline.
-fn serve(dir: &Path, logs: &Logs) -> Result<ExitCode> {
+fn serve(dir: &Path, rows_gone: Option<VaultId>, logs: &Logs) -> Result<ExitCode> {
     start_logs(logs)?;
+    match raise_open_files() {
+        Ok(files) => tracing::debug!(files, "files may be open"),
+        Err(error) => tracing::warn!(%error, "the limit on open files could not be raised"),
+    }
     quiet_panics();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     let outcome = runtime.block_on(async {
-        let mut running = Node::start(dir, Environment::real()).await?;
+        let mut running = Node::start_stating(dir, Environment::real(), rows_gone).await?;
         let ended = tokio::select! {
             asked = termination() => asked.context("no signals"),
             error = running.failed() => Err(error.into()),

@@ -10,18 +10,9 @@ use civicmesh_store::Read;
 use crate::error::LedgerError;
 use crate::growth::Growth;
 use crate::keys::leaf::{self, Leaf};
+use crate::keys::vault::{self, VaultRecord};
 use crate::ledger::{Ledger, locked};
 use crate::signing::SigningKey;
-use crate::timeline::last_before;
-
-/// What the newest entry about a window counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counted {
-    /// Its revision.
-    pub revision: u32,
-    /// The vault's sequence up to which all was counted into it.
-    pub sequence: u64,
-}
 
 impl Ledger {
     /// Appends what the gate disclosed of an own product, in this order, and signs the new head: one durable batch.
@@ -50,7 +41,14 @@ impl Ledger {
         let head = key.sign(head);
         let mut batch = self.store.batch();
         growth.write(product, head.clone(), None, &mut batch);
+        let mut vault = locked(&self.vault);
+        let ahead = vault.clone().filter(|known| known.sequence < counted_sequence);
+        let ahead = ahead.map(|known| VaultRecord { sequence: counted_sequence, ..known });
+        if let Some(ahead) = &ahead {
+            batch.put(vault::KEYSPACE, vault::KEY, ahead.to_bytes());
+        }
         self.store.commit(batch)?;
+        *vault = ahead.or(vault.take());
         Ok(head)
     }
 
@@ -79,13 +77,6 @@ impl Ledger {
         };
         let root = self.frontier_at(product, size)?.root();
         Ok(key.sign(head(product, size, root, closed_through, now)))
-    }
-
-    /// What the newest entry about the window that starts at `start` counted, if there is one.
-    pub fn counted(&self, product: &ProductId, start: UtcMicros) -> Result<Option<Counted>, LedgerError> {
-        let covered = last_before(&self.store, product, UtcMicros(start.0.saturating_add(1)))?;
-        let covered = covered.filter(|(_, covered)| covered.end > start);
-        Ok(covered.map(|(_, covered)| Counted { revision: covered.revision, sequence: covered.sequence }))
     }
 }
 

@@ -12,9 +12,11 @@ use civicmesh_store::{Direction, DirectoryMode, Environment, Hook, KeyRange, Rea
 
 use crate::bodies::Bodies;
 use crate::contracts::ReadContracts;
+use crate::counting;
 use crate::error::LedgerError;
 use crate::keys::leaf::{self, Leaf};
 use crate::keys::product::{self, ProductRecord};
+use crate::keys::vault::VaultRecord;
 use crate::keys::{KEYSPACES, frontier, prefix_of_domain};
 use crate::said::Said;
 
@@ -62,6 +64,8 @@ pub struct Ledger {
     /// The size of each log when there was nothing left to merge in it.
     pub(crate) merged: Mutex<BTreeMap<ProductId, u64>>,
     pub(crate) said: Mutex<Said>,
+    /// The vault that own releases are counted from.
+    pub(crate) vault: Mutex<Option<VaultRecord>>,
 }
 
 impl Ledger {
@@ -72,7 +76,17 @@ impl Ledger {
         let options = civicmesh_store::Options { keyspaces: KEYSPACES, directory_mode, environment, hook };
         let store = Store::open(path, &options)?;
         let said = Mutex::new(Said::read(&store)?);
-        Ok(Self { store, domain, zone, writing: Mutex::default(), contracts: Mutex::default(), merged: Mutex::default(), said })
+        let vault = Mutex::new(counting::read(&store)?);
+        Ok(Self {
+            store,
+            domain,
+            zone,
+            writing: Mutex::default(),
+            contracts: Mutex::default(),
+            merged: Mutex::default(),
+            said,
+            vault,
+        })
     }
 
     /// Whether this domain owns the product.

@@ -25,6 +25,7 @@
 mod append;
 mod bodies;
 mod contracts;
+mod counting;
 mod error;
 mod expire;
 mod forget;
@@ -43,7 +44,7 @@ mod timeline;
 #[cfg(test)]
 mod tests;
 
-pub use append::Counted;
+pub use counting::{CountError, Counted, VaultMark};
 pub use error::{Held, LedgerError, Rejection};
 pub use ledger::{Ledger, LogState, Options, Stored};
 pub use pieces::Piece;

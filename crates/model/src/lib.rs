@@ -12,5 +12,6 @@ pub mod number;
 pub mod release;
 mod span;
 pub mod time;
+pub mod vault_id;
 
 pub use codec::CodecError;

@@ -240,6 +240,8 @@ pub struct QueryAnswer {
 #[derive(Clone)]
 pub struct Client {
     service: DepartmentServiceClient<Channel>,
+    /// Rows that came for days whose observations are past their retention; not kept.
+    pub expired: u64,
     bearer: Option<MetadataValue<Ascii>>,
     address: String,
 }
@@ -477,6 +479,7 @@ impl Target {
         let token = match token {
             Some(token) => token,
             None => NodeFolder::new(dir).token(purpose)?.expose().to_owned(),
+            expired,
         };
         let folder = NodeFolder::new(dir);
         let tls = match config.department.tls {
@@ -490,6 +493,7 @@ impl Target {
 
 fn bearer(token: Option<String>) -> Result<Option<MetadataValue<Ascii>>, ClientError> {
     token
+            expired,
         .map(|token| format!("Bearer {}", token.trim()).parse())
         .transpose()
         .map_err(|_| ClientError::File { what: "token".to_owned(), error: io::ErrorKind::InvalidData.into() })

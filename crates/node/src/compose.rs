@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use civicmesh_disclosure::{Limits, SaltKey};
 use civicmesh_exchange::Exchange;
-use civicmesh_exchange::link::{Listener, Network, Stopped, run_blocking};
+use civicmesh_exchange::link::{Entropy, Listener, Network, Stopped, run_blocking};
 use civicmesh_exchange::links::Links;
 use civicmesh_exchange::office::{NodeFolder, OfficeError};
 use civicmesh_exchange::roster::RosterBook;
 use civicmesh_exchange::tls::{Tls, TlsError};
 use civicmesh_exchange::traffic::Traffic;
-use civicmesh_ledger::{Ledger, LedgerError};
+use civicmesh_ledger::{CountError, Ledger, LedgerError, VaultMark};
 use civicmesh_model::contract::{Contract, Finding, Method, Severity};
 use civicmesh_model::names::{DatasetName, DomainName, ProductId};
+use civicmesh_model::vault_id::VaultId;
 use civicmesh_query::{CityView, Engine, QueryError};
+use civicmesh_store::StoreError;
 use civicmesh_vault::{Vault, VaultError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
@@ -37,6 +39,8 @@ use crate::{city, department, upkeep};
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The share of the stop's deadline that work in flight gets: one part in so many.
 const STOP_PARTS: u32 = 2;
+/// Failures of tasks that wait to be heard; the first ends the node.
+const FAILURES_MAX: usize = 4;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +95,17 @@ pub enum StartError {
     /// The ledger cannot be opened, or refuses a contract.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The vault lacks what was released from it.
+    #[error(transparent)]
+    RowsMissing(#[from] CountError),
+    /// A database takes no more writes until it is opened anew.
+    #[error("the {database} takes nothing more until the node is started again: {reason}")]
+    Broken {
+        /// Which one.
+        database: &'static str,
+        /// Why.
+        reason: StoreError,
+    },
     /// The query engine cannot be made.
     #[error("the query engine cannot be made: {0}")]
     Query(#[from] QueryError),
@@ -142,6 +157,17 @@ pub(crate) struct Parts {
     /// Places for ingests.
     pub(crate) ingests: Arc<Semaphore>,
     pub(crate) tasks: Tasks,
+    /// When the clock was last looked at, as the node measures time without it.
+    pub(crate) clock_look: Mutex<Option<Instant>>,
+}
+
+impl Parts {
+    /// Why a database takes no more writes until it is opened anew; none while both do.
+    pub(crate) fn broken(&self) -> Option<StartError> {
+        let named = |database, reason: &StoreError| StartError::Broken { database, reason: reason.clone() };
+        let vault = self.vault.broken().map(|reason| named("vault", reason));
+        vault.or_else(|| self.ledger.broken().map(|reason| named("ledger", reason)))
+    }
 }
 
 /// The tasks of one node, and how they are told to end.
@@ -163,9 +189,20 @@ pub struct Node;
 impl Node {
     /// Starts the node of the folder `dir` in this environment. It has started once it listens on both of its ports.
     pub async fn start(dir: &Path, environment: Environment) -> Result<Running, StartError> {
+        Self::start_stating(dir, environment, None).await
+    }
+
+    /// As [`Node::start`]; where the vault lacks what was released from the vault `rows_gone`, the department states
+    /// that those rows are gone for good: windows that are released stay as they are. Where it lacks nothing, this says
+    /// nothing.
+    pub async fn start_stating(
+        dir: &Path,
+        environment: Environment,
+        rows_gone: Option<VaultId>,
+    ) -> Result<Running, StartError> {
         let config = Config::read(dir)?;
         let (folder, opening) = (NodeFolder::new(dir), environment.clone());
-        let open = run_blocking(&*environment.blocking, move || open(folder, config, opening));
+        let open = run_blocking(&*environment.blocking, move || open(folder, config, opening, rows_gone));
         let (parts, publishers) = open.await??;
         let parts = Arc::new(parts);
         let city = listen(&*environment.network, &parts.config.node.city_listen).await?;
@@ -179,7 +216,7 @@ impl Node {
 
 /// A node that runs, until [`Running::stop`].
 pub struct Running {
-    parts: Arc<Parts>,
+    pub(crate) parts: Arc<Parts>,
     city_address: String,
     department_address: String,
     failed: mpsc::Receiver<StartError>,
@@ -196,7 +233,7 @@ impl Running {
         &self.department_address
     }
 
-    /// Ends when one of the listeners fails, which it does not while all is well.
+    /// Ends when one of the listeners fails or a database takes no more writes, which does not happen while all is well.
     pub async fn failed(&mut self) -> StartError {
         match self.failed.recv().await {
             Some(error) => error,
@@ -246,7 +283,7 @@ fn spawn(
 ) -> mpsc::Receiver<StartError> {
     let Tasks { servers, others, stop, abort } = &parts.tasks;
     let (config, metrics) = (&parts.config, &parts.metrics);
-    let (fail, failed) = mpsc::channel(2);
+    let (fail, failed) = mpsc::channel(FAILURES_MAX);
     for (side, server) in [
         ("city", Box::pin(city::serve(Arc::clone(parts), city)) as Server),
         ("department", Box::pin(department::serve(Arc::clone(parts), department))),
@@ -256,7 +293,7 @@ fn spawn(
             tokio::select! {
                 () = abort.cancelled() => {}
                 ended = server => if let Err(reason) = ended {
-                    // both places are taken only when both listeners have failed already
+                    // whoever hears of one failure ends the node: more need no place
                     let _ = fail.try_send(StartError::Serve { side, reason });
                 },
             }
@@ -266,6 +303,7 @@ fn spawn(
     others.spawn(city::puller(parts).run(stop.clone()));
     let reload = millis(config.pull.reload_interval_ms);
     others.spawn(upkeep::every(reload, reload, Arc::clone(parts), stop.clone(), upkeep::reload));
+    others.spawn(upkeep::watch_databases(Arc::clone(parts), stop.clone(), fail));
     let (retention, delay) = (millis(config.publisher.retention_interval_ms), upkeep::RETENTION_DELAY);
     others.spawn(upkeep::every(retention, delay, Arc::clone(parts), stop.clone(), upkeep::retain));
     servers.close();
@@ -299,8 +337,39 @@ fn must_be_free(contract: &Contract, vault: &Vault, ledger: &Ledger) -> Result<(
     Ok(())
 }
 
+/// Whether the vault has all that own releases were counted from. Where it has not, and the department states that those
+/// rows are gone, it becomes another vault: its backups, too, are none of it.
+fn must_have_what_was_counted(
+    vault: &Vault,
+    ledger: &Ledger,
+    rows_gone: Option<VaultId>,
+    entropy: &dyn Entropy,
+) -> Result<(), StartError> {
+    let mark = || Ok::<_, VaultError>(VaultMark { id: vault.id()?, sequence: vault.sequence()? });
+    match ledger.count_from(mark()?) {
+        Err(CountError::RowsMissing { counted, .. }) if rows_gone == Some(counted) => {
+            vault.rename(draw_id(entropy))?;
+            ledger.count_without_earlier_rows(mark()?)?;
+            tracing::warn!(lost = %counted, vault = %vault.id()?, "rows behind what was released are gone, as stated: released windows stay as they are");
+            Ok(())
+        }
+        counted => Ok(counted?),
+    }
+}
+
+fn draw_id(entropy: &dyn Entropy) -> VaultId {
+    let mut id = [0; 16];
+    entropy.fill(&mut id);
+    VaultId(id)
+}
+
 /// Makes every part, in the order in which they need each other. Opens the databases, and no port.
-fn open(folder: NodeFolder, config: Config, environment: Environment) -> Result<(Parts, Idle), StartError> {
+fn open(
+    folder: NodeFolder,
+    config: Config,
+    environment: Environment,
+    rows_gone: Option<VaultId>,
+) -> Result<(Parts, Idle), StartError> {
     let tls = Arc::new(Tls::load(&folder.tls(), Arc::clone(&environment.clock))?);
     let roster = Arc::new(folder.open_roster()?);
     let city = city_view(&config, &tls, &roster)?;
@@ -311,11 +380,15 @@ fn open(folder: NodeFolder, config: Config, environment: Environment) -> Result<
     let secret = folder.domain_secret()?;
     let keys = Arc::new(ReleaseKeys { signing: Arc::new(folder.release_key()?), salt: SaltKey::new(*secret.expose()) });
     let (vault, ledger) = databases(&folder, &config, &environment, &city)?;
+    must_have_what_was_counted(&vault, &ledger, rows_gone, &*environment.entropy)?;
     let secret = ContributorSecret::new(secret.expose());
     let mut products = Vec::new();
     for own in contracts {
         must_be_free(&own.contract, &vault, &ledger)?;
         ledger.adopt_contract(&own.contract, environment.clock.now())?;
+        if let Some(dataset) = &own.contract.dataset {
+            vault.retain(&dataset.name, own.contract.retention.raw)?;
+        }
         products.push(Arc::new(Product {
             recipe: Recipe::new(&own.contract, &own.folder, &secret)?,
             contract: own.contract,
@@ -346,6 +419,7 @@ fn open(folder: NodeFolder, config: Config, environment: Environment) -> Result<
         links: Arc::default(),
         metrics: Arc::new(Metrics::new()),
         tasks: Tasks::default(),
+        clock_look: Mutex::default(),
         config,
         environment,
         folder,
@@ -403,7 +477,8 @@ fn databases(
     city: &CityView,
 ) -> Result<(Arc<Vault>, Arc<Ledger>), StartError> {
     let Storage { environment: disk, hook } = environment.vault.clone();
-    let vault = civicmesh_vault::Options { zone: city.zone, environment: disk, hook };
+    let fresh_id = draw_id(&*environment.entropy);
+    let vault = civicmesh_vault::Options { zone: city.zone, fresh_id, environment: disk, hook };
     let Storage { environment: disk, hook } = environment.ledger.clone();
     let ledger = civicmesh_ledger::Options { domain: city.domain.clone(), zone: city.zone, environment: disk, hook };
     let vault = Vault::open(&folder.path().join(&config.node.vault), &vault)?;

@@ -26,6 +26,7 @@ pub(crate) enum RowFate {
     Corrected,
     Filtered,
     Rejected,
+    Expired,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -215,6 +215,7 @@ fn products(
         let log = state.log.as_ref();
         let confirmed = state.head_confirmed_at.filter(|_| !state.own);
         let contract = state.contract.as_deref();
+        let withdrawn = state.own && parts.products.iter().all(|product| *product.id() != state.id);
         let departed = !state.own && !roster.members.contains_key(&state.id.domain);
         products.push(ProductStatus {
             owner: state.id.domain.clone(),
@@ -230,7 +231,7 @@ fn products(
             late_rows_held: taker.map(|product| product.late_rows_held()),
             rejects: rejects.map(|counts| counts.totals.rejected),
             found_out: state.found_out.len() as u64,
-            warnings: warnings(&state, departed, failed.remove(&state.id)),
+            warnings: warnings(&state, withdrawn, departed, failed.remove(&state.id)),
             product: state.id,
         });
     }
@@ -269,12 +270,16 @@ fn not_granted(product: ProductId) -> ProductStatus {
 
 /// What an operator should know of a product: that its owner was found out, that its contract cannot be read, that its
 /// owner left the city, that nothing more was pulled.
-fn warnings(state: &ProductState, departed: bool, failed: Option<String>) -> Vec<String> {
+fn warnings(state: &ProductState, withdrawn: bool, departed: bool, failed: Option<String>) -> Vec<String> {
     let owner = &state.id.domain;
     let found = state.found_out.first();
     let unreadable = state.contract.is_none().then(|| "its contract cannot be read by this version".to_owned());
     let departed = departed.then(|| format!("{owner} is no longer in the city; what it released is kept"));
+    let withdrawn = withdrawn.then(|| {
+        "its contract was withdrawn: nothing more is released, and what was released stays with its audience".to_owned()
+    });
     [
+        withdrawn,
         found.map(|found| format!("{owner} was found out on {}: {}", found.at, found.fault)),
         unreadable,
         departed,

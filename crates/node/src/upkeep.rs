@@ -1,17 +1,19 @@
-//! What a node does besides: it drops what is past its retention, and picks up renewed certificates and rosters.
+//! What a node does besides: it drops what is past its retention, picks up renewed certificates and rosters, and ends
+//! when a database takes no more writes.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use civicmesh_exchange::link::{Stopped, run_blocking};
 use civicmesh_model::names::DatasetName;
-use civicmesh_model::time::UtcMicros;
+use civicmesh_model::time::{Span, UtcMicros};
 use civicmesh_vault::VaultError;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::compose::Parts;
+use crate::compose::{Parts, StartError};
 use crate::ingest;
 
 /// The folder of rejected rows in a node's folder.
@@ -28,6 +30,26 @@ enum UpkeepError {
 
 /// How long after its start a node first drops what is past its retention: what it can still release comes first.
 pub(crate) const RETENTION_DELAY: Duration = Duration::from_secs(60);
+
+/// How often a node asks its databases whether they still take writes.
+const DATABASES_PERIOD: Duration = Duration::from_secs(1);
+
+/// Tells `fail` once a database takes no more writes until it is opened anew, and ends then or at `stop`: whoever
+/// supervises the node starts it again.
+pub(crate) async fn watch_databases(parts: Arc<Parts>, stop: CancellationToken, fail: mpsc::Sender<StartError>) {
+    let mut ticks = interval(DATABASES_PERIOD);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Some(broken) = parts.broken() {
+            // where all places are taken, the node ends already
+            let _ = fail.try_send(broken);
+            return;
+        }
+    }
+}
 
 /// Calls `work` on the blocking executor, after `delay` and then every `period`, until `stop`.
 pub(crate) async fn every(
@@ -65,15 +87,22 @@ pub(crate) fn reload(parts: &Parts) {
     }
 }
 
-/// Drops raw observations, reject files and releases past their retention.
+/// Drops raw observations, reject files and releases past their retention, unless the clock is in doubt. A dataset whose
+/// contract is gone is kept as long as that contract said.
 pub(crate) fn retain(parts: &Parts) {
     let now = parts.environment.clock.now();
     let rejects = parts.folder.path().join(REJECTS_FOLDER);
-    for product in &parts.products {
-        if let Err(error) =
-            retain_dataset(parts, product.dataset(), now.before(product.contract.retention.raw), &rejects)
-        {
-            tracing::error!(dataset = %product.dataset(), %error, "dropping what is past its retention failed");
+    let retained = match clock_is_trusted(parts, now).and_then(|trusted| Ok((trusted, parts.vault.retained()?))) {
+        Ok((true, retained)) => retained,
+        Ok((false, _)) => return,
+        Err(error) => {
+            tracing::error!(%error, "dropping what is past its retention failed");
+            return;
+        }
+    };
+    for (dataset, raw) in retained {
+        if let Err(error) = retain_dataset(parts, &dataset, now.before(raw), &rejects) {
+            tracing::error!(%dataset, %error, "dropping what is past its retention failed");
         }
     }
     match parts.ledger.expire_releases(now) {
@@ -81,6 +110,17 @@ pub(crate) fn retain(parts: &Parts) {
         Ok(releases) => tracing::info!(releases, "releases past their retention were dropped"),
         Err(error) => tracing::error!(%error, "dropping releases past their retention failed"),
     }
+}
+
+/// Whether the clock, which shows `now`, may decide what is dropped.
+fn clock_is_trusted(parts: &Parts, now: UtcMicros) -> Result<bool, VaultError> {
+    let last = parts.clock_look.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+    let measured = last.map(|last| Span::from_micros(i64::try_from(last.elapsed().as_micros()).unwrap_or(i64::MAX)));
+    let look = parts.vault.look_at_clock(now, measured)?;
+    if look.steady_since == now {
+        tracing::warn!(clock = %now, "the clock is new to this node, or jumped: nothing is dropped for its age until it was steady for a day");
+    }
+    Ok(look.is_trusted())
 }
 
 fn retain_dataset(parts: &Parts, dataset: &DatasetName, before: UtcMicros, rejects: &Path) -> Result<(), UpkeepError> {

@@ -38,6 +38,9 @@ pub struct Append<'a> {
     pub counts: RowCounts,
     /// The clock.
     pub now: UtcMicros,
+    /// The latest event time that may move a watermark: a row further ahead of the clock is kept all the same, for it
+    /// may be the clock that is wrong, and closes nothing.
+    pub watermark_max: UtcMicros,
 }
 
 /// Rows that became no observations.
@@ -60,6 +63,8 @@ pub struct Appended {
     pub corrected: u64,
     /// Rows for days whose observations are past their retention; not kept.
     pub expired: u64,
+    /// Of all of these, rows that are later than what may move a watermark.
+    pub ahead: u64,
     /// The batch had been stored before, and nothing was changed.
     pub retried: bool,
 }
@@ -99,6 +104,7 @@ impl Vault {
             duplicate: resolved.duplicate,
             corrected: resolved.corrected,
             expired: rows as u64 - resolved.accepted - resolved.duplicate - resolved.corrected,
+            ahead: ahead(&append).count() as u64,
             retried: false,
         };
         count(&mut file, &append, appended);
@@ -235,17 +241,24 @@ fn put_versions(
     }
 }
 
+/// The event times that are later than what may move a watermark.
+fn ahead(append: &Append<'_>) -> impl Iterator<Item = i64> {
+    append.observations.times().values().iter().copied().filter(|time| *time > append.watermark_max.0)
+}
+
 fn count(file: &mut FileRecord, append: &Append<'_>, appended: Appended) {
-    let Appended { accepted, duplicate, corrected, expired, retried: _ } = appended;
+    let Appended { accepted, duplicate, corrected, expired, ahead, retried: _ } = appended;
     let totals = &mut file.totals;
     totals.rows = append.rows_to;
     totals.accepted += accepted;
     totals.duplicate += duplicate;
     totals.corrected += corrected;
     totals.expired += expired;
+    totals.ahead += ahead;
     totals.add_counts(append.counts);
     let times = append.observations.times().values();
     totals.oldest = totals.oldest.into_iter().chain(times.iter().min().map(|time| UtcMicros(*time))).min();
-    totals.newest = totals.newest.max(times.iter().max().map(|time| UtcMicros(*time)));
+    let told = times.iter().map(|time| UtcMicros(*time)).filter(|time| *time <= append.watermark_max);
+    totals.newest = totals.newest.max(told.max());
     file.contract = Some(append.contract_hash);
 }

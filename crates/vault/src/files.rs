@@ -51,9 +51,12 @@ pub struct FileTotals {
     pub rejected: u64,
     /// Rows that came for a day whose observations are past their retention.
     pub expired: u64,
+    /// Of all of these, rows that were later than what may move a watermark.
+    #[serde(default)]
+    pub ahead: u64,
     /// The earliest event time.
     pub oldest: Option<UtcMicros>,
-    /// The latest event time.
+    /// The latest event time that may move a watermark.
     pub newest: Option<UtcMicros>,
 }
 
@@ -239,7 +242,7 @@ impl Vault {
 impl FileTotals {
     /// Adds another file's.
     fn add(&mut self, other: &Self) {
-        let Self { rows, accepted, duplicate, corrected, filtered, rejected, expired, oldest, newest } = *other;
+        let Self { rows, accepted, duplicate, corrected, filtered, rejected, expired, ahead, oldest, newest } = *other;
         self.rows += rows;
         self.accepted += accepted;
         self.duplicate += duplicate;
@@ -247,6 +250,7 @@ impl FileTotals {
         self.filtered += filtered;
         self.rejected += rejected;
         self.expired += expired;
+        self.ahead += ahead;
         self.oldest = self.oldest.into_iter().chain(oldest).min();
         self.newest = self.newest.max(newest);
     }

@@ -10,6 +10,7 @@
 //! something take turns, those that read see one moment.
 
 mod append;
+mod clock;
 mod close;
 mod error;
 mod expire;
@@ -18,6 +19,7 @@ mod keys;
 mod late;
 mod partition;
 mod resolve;
+mod retained;
 mod sources;
 mod superseded;
 mod undo;
@@ -28,6 +30,7 @@ mod watermark;
 mod tests;
 
 pub use append::{Append, Appended, ROWS_MAX, RowCounts};
+pub use clock::{CLOCK_STEADY, ClockLook};
 pub use close::{Closed, Closing, Due};
 pub use error::VaultError;
 pub use files::{DatasetCounts, FileEntry, FileKey, FileProgress, FileTotals};

@@ -6,7 +6,8 @@ use crate::keys::{self, claims, datasets};
 use crate::partition::Days;
 use civicmesh_model::names::{DatasetName, ProductId};
 use civicmesh_model::time::Zone;
-use civicmesh_store::{DirectoryMode, Environment, Hook, Store};
+use civicmesh_model::vault_id::VaultId;
+use civicmesh_store::{DirectoryMode, Environment, Hook, Store, StoreError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Options {
     /// The city's zone, whose civil days are the partitions.
     pub zone: Zone,
+    /// What a vault is called that has no id yet, drawn at random.
+    pub fresh_id: VaultId,
     /// Where the bytes go.
     pub environment: Environment,
     /// Fails batches on purpose.
@@ -23,8 +26,8 @@ pub struct Options {
 
 impl Options {
     /// A vault on the file system, without a hook.
-    pub fn new(zone: Zone) -> Self {
-        Self { zone, environment: Environment::Disk, hook: None }
+    pub fn new(zone: Zone, fresh_id: VaultId) -> Self {
+        Self { zone, fresh_id, environment: Environment::Disk, hook: None }
     }
 }
 
@@ -42,7 +45,7 @@ impl Vault {
     /// Opens the vault in the directory `path`, which is made, closed to all others, where it does not exist. A file
     /// that was being taken back when the process died is taken back now.
     pub fn open(path: &Path, options: &Options) -> Result<Self, VaultError> {
-        let Options { zone, environment, hook } = options.clone();
+        let Options { zone, fresh_id, environment, hook } = options.clone();
         let store = civicmesh_store::Options {
             environment,
             hook,
@@ -50,12 +53,9 @@ impl Vault {
         };
         let store = Store::open(path, &store)?;
         let identity = Identity { format: FORMAT, zone };
+        let mut batch = store.batch();
         match meta::identity(&store)? {
-            None => {
-                let mut batch = store.batch();
-                meta::put_identity(&mut batch, &identity);
-                store.commit(batch)?;
-            }
+            None => meta::put_identity(&mut batch, &identity),
             Some(stored) if stored.format != FORMAT => {
                 return Err(VaultError::Format { stored: stored.format, known: FORMAT });
             }
@@ -64,6 +64,14 @@ impl Vault {
             }
             Some(_) => {}
         }
+        if meta::id(&store)?.is_none() {
+            meta::put_id(&mut batch, fresh_id);
+        }
+        if batch.is_empty() {
+            drop(batch);
+        } else {
+            store.commit(batch)?;
+        }
         let vault = Self { store, days: Days::new(zone), writing: Mutex::new(()) };
         for (dataset, set) in datasets::all(&vault.store)? {
             if let Some(file) = set.undoing {
@@ -71,6 +79,25 @@ impl Vault {
             }
         }
         Ok(vault)
+    }
+
+    /// What tells this vault from another.
+    pub fn id(&self) -> Result<VaultId, VaultError> {
+        meta::id(&self.store)?.ok_or(VaultError::Damaged(meta::KEYSPACE.name()))
+    }
+
+    /// Calls the vault otherwise: its department has stated that rows which it should hold are gone, and a backup of
+    /// it is from now on another vault.
+    pub fn rename(&self, id: VaultId) -> Result<(), VaultError> {
+        let _writing = self.write();
+        let mut batch = self.store.batch();
+        meta::put_id(&mut batch, id);
+        Ok(self.store.commit(batch)?)
+    }
+
+    /// Why the vault takes nothing more until it is opened anew; none while it does.
+    pub fn broken(&self) -> Option<&StoreError> {
+        self.store.broken()
     }
 
     /// The sequence of the last change to observations; it never falls.

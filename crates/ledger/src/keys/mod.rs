@@ -14,6 +14,7 @@ pub(crate) mod leaf;
 pub(crate) mod product;
 pub(crate) mod refused;
 pub(crate) mod segment;
+pub(crate) mod vault;
 pub(crate) mod window;
 
 use civicmesh_model::names::{DomainName, ProductId};
@@ -36,6 +37,7 @@ pub(crate) const KEYSPACES: &[Keyspace] = &[
     segment::COLUMNS,
     segment::REVISED,
     segment::SEGMENTS,
+    vault::KEYSPACE,
     window::KEYSPACE,
 ];
 

@@ -106,9 +106,9 @@ fn a_run_is_split_around_a_revision() {
         .collect();
     assert_eq!(spans, [(0, 2, 0, 2), (2, 3, 1, 1), (3, 4, 0, 1), (4, 5, 1, 1)]);
     let counted = |start| ledger.counted(&product(), hour(start)).unwrap();
-    assert_eq!(counted(1), Some(Counted { revision: 0, sequence: 7 }));
-    assert_eq!(counted(2), Some(Counted { revision: 1, sequence: 9 }));
-    assert_eq!(counted(4), Some(Counted { revision: 1, sequence: 11 }));
+    assert_eq!(counted(1), Some(Counted { revision: 0, sequence: 7, gone: false }));
+    assert_eq!(counted(2), Some(Counted { revision: 1, sequence: 9, gone: false }));
+    assert_eq!(counted(4), Some(Counted { revision: 1, sequence: 11, gone: false }));
     assert_eq!(counted(5), None);
     assert_eq!(counted(-1), None);
 }

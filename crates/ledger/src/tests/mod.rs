@@ -3,6 +3,7 @@
 
 mod appending;
 mod contracts;
+mod counting;
 mod crashing;
 mod expiring;
 mod merging;

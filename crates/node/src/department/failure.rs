@@ -7,6 +7,7 @@ use civicmesh_ledger::LedgerError;
 use civicmesh_proto::department::v1::{ErrorCode, ErrorDetail};
 use civicmesh_proto::google::rpc;
 use civicmesh_query::QueryError;
+use civicmesh_store::StoreError;
 use civicmesh_vault::VaultError;
 use prost::Message;
 use tonic::{Code, Status};
@@ -76,6 +77,20 @@ impl Failure {
         };
         let envelope = rpc::Status {
             code: grpc.into(),
+    /// The disk is full: the caller waits or makes room, and sends again.
+    fn disk_full() -> Failure {
+        Failure::new(ErrorCode::DiskFull, "the node's disk is full; nothing of this was stored")
+            .instead("make room on the node's disk, then send it again: what was taken in before counts once")
+    }
+
+    /// A disk that failed, or is full.
+    pub(super) fn disk(error: &std::io::Error) -> Failure {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Failure::disk_full(),
+            _ => Failure::inner(ErrorCode::Storage, error),
+        }
+    }
+
             message: message.clone(),
             details: vec![prost_types::Any { type_url: DETAIL_TYPE_URL.to_owned(), value: detail.encode_to_vec() }],
         };
@@ -96,7 +111,7 @@ fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::Stale
         | ErrorCode::Uncovered
         | ErrorCode::Released => Code::FailedPrecondition,
-        ErrorCode::TooLarge | ErrorCode::Busy => Code::ResourceExhausted,
+        ErrorCode::TooLarge | ErrorCode::Busy | ErrorCode::DiskFull => Code::ResourceExhausted,
         ErrorCode::Stopping => Code::Unavailable,
     }
 }
@@ -111,6 +126,7 @@ pub(crate) fn detail(status: &Status) -> Option<ErrorDetail> {
 impl From<Stopped> for Failure {
     fn from(_: Stopped) -> Failure {
         Failure::new(ErrorCode::Internal, "the work was stopped before it ended; the node's log says more")
+        ErrorCode::NotOffered => Code::Unimplemented,
     }
 }
 
@@ -142,6 +158,7 @@ impl From<VaultError> for Failure {
 }
 
 impl From<LedgerError> for Failure {
+            VaultError::Store(StoreError::DiskFull) => return Failure::disk_full(),
     fn from(error: LedgerError) -> Failure {
         Failure::inner(ErrorCode::Storage, &error)
     }
@@ -152,7 +169,7 @@ impl From<UploadError> for Failure {
         match error {
             UploadError::TooLarge { .. } => Failure::new(ErrorCode::TooLarge, error.to_string())
                 .instead("split the file, or raise `upload_bytes_max` under [limits] in node.toml"),
-            UploadError::Disk(_) => Failure::inner(ErrorCode::Storage, &error),
+            UploadError::Disk(error) => Failure::disk(&error),
         }
     }
 }
@@ -174,6 +191,7 @@ impl From<UndoError> for Failure {
         match error {
             UndoError::NotOne { .. } => Failure::new(ErrorCode::UnknownFile, error.to_string())
                 .instead("name the file by the SHA-256 of its unpacked bytes"),
+            (_, IngestError::Io { error, .. }) => Failure::disk(&error),
             UndoError::Vault(error) => error.into(),
             UndoError::Ledger(error) => error.into(),
         }

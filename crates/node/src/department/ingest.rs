@@ -273,6 +273,13 @@ impl Taking {
             resumed: summary.resumed,
             notes,
         })
+        if summary.ahead > 0 {
+            notes.push(format!(
+                "{} rows are later than the node's clock, {}: they are stored, and close no window; is the clock wrong, or are they?",
+                summary.ahead,
+                self.parts.environment.clock.now()
+            ));
+        }
     }
 
     async fn complete(&self, header: &Header, summary: &Summary) -> Result<(), Failure> {
@@ -291,6 +298,7 @@ impl Taking {
             };
             match until {
                 Some(until) => parts.vault.complete(product.dataset(), file, until),
+            expired: summary.expired,
                 None => Ok(()),
             }
         })
@@ -345,6 +353,7 @@ async fn next(incoming: &mut Streaming<proto::IngestRequest>) -> Result<Option<P
         Err(_) => Err(Failure::new(
             ErrorCode::Invalid,
             "the stream broke off; nothing past the last acknowledged row was stored",
+            (RowFate::Expired, summary.expired),
         )),
     }
 }
@@ -395,7 +404,7 @@ fn too_large(bytes_max: u64) -> Failure {
 }
 
 fn disk(error: std::io::Error) -> Failure {
-    Failure::inner(ErrorCode::Storage, &error)
+    Failure::disk(&error)
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ async fn routes(parts: &Arc<Parts>) -> Result<axum::Router, String> {
     let grpc = Routes::new(service).add_service(health).add_service(reflection).prepare().into_axum_router();
     let http = axum::Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .with_state(Arc::clone(parts));
     Ok(http.merge(grpc).layer(from_fn_with_state(Arc::clone(&parts.environment.entropy), identify)))
 }
@@ -71,5 +71,13 @@ async fn metrics(State(parts): State<Arc<Parts>>, headers: HeaderMap) -> Respons
     match text.await {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, METRICS_MEDIA_TYPE)], text).into_response(),
         Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+/// Whether the node can take rows in.
+async fn healthz(State(parts): State<Arc<Parts>>) -> Response {
+    match parts.broken() {
+        None => "ok\n".into_response(),
+        Some(broken) => (StatusCode::SERVICE_UNAVAILABLE, format!("{broken}\n")).into_response(),
+    }
+}
+
     }
 }

@@ -7,16 +7,16 @@ use arrow::array::{
 };
 use civicmesh_model::contract::{Dataset, InputColumn, InputKind, OnInvalid};
 use civicmesh_model::number::{NumberError, parse_half_even};
-use civicmesh_model::time::UtcMicros;
+use civicmesh_model::time::{Span, UtcMicros};
 
 use super::cell::{Cell, boolean, integer, number};
 use super::clock::TimeReader;
 use super::error::IngestError;
 use super::reject::Reason;
 
-/// How far an event time may lie ahead of the node's clock. Clocks differ a little; local time taken for UTC differs
-/// by more.
-pub const AHEAD_OF_CLOCK_MINUTES_MAX: i64 = 15;
+/// How far an event time may lie ahead of the node's clock: nobody observes what comes in a year. What is ahead by less
+/// is taken, for it may be the clock that is behind, and a file counts once.
+const AHEAD_OF_CLOCK_MAX: Span = Span::days(366);
 
 /// Builds one input column.
 pub(super) struct ColumnBuilder {
@@ -118,7 +118,7 @@ impl ColumnBuilder {
     /// Tells the event time column what the node's clock shows.
     pub fn set_clock(&mut self, now: UtcMicros) {
         if let Some(range) = &mut self.time {
-            range.clock = now.0.saturating_add(AHEAD_OF_CLOCK_MINUTES_MAX * 60_000_000);
+            range.clock = now.after(AHEAD_OF_CLOCK_MAX).0;
         }
     }
 

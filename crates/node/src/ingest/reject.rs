@@ -53,7 +53,7 @@ pub enum Reason {
     Missing,
     /// Outside the range of times that the contract takes.
     TimeOutOfRange,
-    /// Later than the node's clock.
+    /// More than a year later than the node's clock.
     AheadOfClock,
     /// Below the least valid value.
     TooSmall,
@@ -112,7 +112,7 @@ impl Reason {
             Self::NotBoolean => "neither true nor false",
             Self::Missing => "no value where one is required",
             Self::TimeOutOfRange => "outside the range of times that the contract takes",
-            Self::AheadOfClock => "later than the node's clock",
+            Self::AheadOfClock => "more than a year later than the node's clock",
             Self::TooSmall => "below the least valid value",
             Self::TooLarge => "above the greatest valid value",
             Self::TooManyDigits => "more digits than an exact number holds",

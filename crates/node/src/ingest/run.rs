@@ -8,7 +8,7 @@ use std::sync::Arc;
 use civicmesh_exchange::link::Clock;
 use civicmesh_model::contract::RejectLimit;
 use civicmesh_model::names::SourceName;
-use civicmesh_model::time::UtcMicros;
+use civicmesh_model::time::{Span, UtcMicros};
 use civicmesh_vault::{Append, FileKey, FileTotals, RowCounts, Vault};
 
 use super::error::IngestError;
@@ -21,6 +21,10 @@ use super::table::{Chunk, Table};
 /// Rows in one append to the vault: the most that a killed ingest must read again. Tests have few, so that small files
 /// need several appends.
 pub const APPEND_ROWS: u64 = if cfg!(test) { 512 } else { 65_536 };
+
+/// How far ahead of the node's clock an event time may lie and still close windows. Clocks differ a little; local time
+/// taken for UTC differs by more.
+const CLOCK_SKEW_MAX: Span = Span::seconds(15 * 60);
 
 /// Most bytes read for one append: a chunk of long texts, or of many columns, ends before it has all its rows.
 const CHUNK_BYTES_MAX: usize = 64 << 20;
@@ -91,6 +95,8 @@ pub struct Summary {
     pub rejected: u64,
     /// Rows for days whose observations are past their retention; not kept.
     pub expired: u64,
+    /// Rows ahead of the node's clock by more than clocks differ; they are kept as others are, and close no window.
+    pub ahead: u64,
     /// Rejects by column and reason, most rows first; empty for a file that was taken in before.
     pub rejects: Vec<RejectCount>,
     /// Values that the contract turned into nulls, by column.
@@ -137,7 +143,7 @@ pub fn ingest(
     }
     let reject_file = taking.reject_file.finish(desk.clock.now())?;
     let totals = desk.vault.finish_file(dataset, file, &recipe.dataset.time)?;
-    let FileTotals { rows, accepted, duplicate, corrected, filtered, rejected, expired, .. } = totals;
+    let FileTotals { rows, accepted, duplicate, corrected, filtered, rejected, expired, ahead, .. } = totals;
     Ok(Summary {
         file,
         rows,
@@ -147,6 +153,7 @@ pub fn ingest(
         filtered,
         rejected,
         expired,
+        ahead,
         rejects: taking.tally.counts(),
         nulled: taking.nulled,
         reject_file,
@@ -253,6 +260,7 @@ impl Taking<'_> {
             *self.nulled.entry(column).or_default() += values;
         }
         if chunk.rows.end > self.rows_stored {
+            let now = self.desk.clock.now();
             let appended = self.desk.vault.append(Append {
                 dataset: &self.recipe.dataset.name,
                 contract_hash: self.recipe.contract,
@@ -261,7 +269,8 @@ impl Taking<'_> {
                 rows_to: chunk.rows.end,
                 observations: self.recipe.outputs.observations(shaped)?,
                 counts: RowCounts { filtered: chunk.filtered, rejected: chunk.rejects.len() as u64 },
-                now: self.desk.clock.now(),
+                now,
+                watermark_max: now.after(CLOCK_SKEW_MAX),
             })?;
             self.progress.accepted += appended.accepted;
         }

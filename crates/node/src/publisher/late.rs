@@ -57,7 +57,8 @@ impl Product {
     /// The closed windows of a partition that may lack rows of it.
     fn late_windows(&self, partition: &DirtyPartition, closed: UtcMicros) -> Result<Vec<Late>, PublishError> {
         let calendar = self.calendar();
-        let from = calendar.align_down(partition.start).max(self.coverage_start());
+        let Some(first) = self.ledger.covered_from(self.id())? else { return Ok(Vec::new()) };
+        let from = calendar.align_down(partition.start).max(first);
         let until = calendar.align_up(partition.end).min(closed);
         let mut lacking = Vec::new();
         if from < until {
@@ -82,10 +83,12 @@ impl Product {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).values().map(|held| held.rows).sum()
     }
 
-    /// Whether the method allows a revision, and the window was released under the contract in force: a changed
-    /// contract applies to windows that are not released yet, and the earlier one is gone.
+    /// Whether the method allows a revision, the window was released under the contract in force (a changed contract
+    /// applies to windows that are not released yet, and the earlier one is gone), and its rows are still there.
     fn is_revisable(&self, late: &Late) -> bool {
-        matches!(self.contract.method, Method::Open { .. }) && contract_of(&late.entry) == self.contract.hash()
+        !late.counted.gone
+            && matches!(self.contract.method, Method::Open { .. })
+            && contract_of(&late.entry) == self.contract.hash()
     }
 
     /// Counts windows again and appends a revision of each that changed.

@@ -5,16 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use civicmesh_disclosure::{Limits, SaltKey};
-use civicmesh_ledger::{Ledger, SigningKey};
+use civicmesh_ledger::{CountError, Ledger, SigningKey, VaultMark};
 use civicmesh_model::contract::Contract;
 use civicmesh_model::release::{Entry, Release};
 use civicmesh_model::time::{UtcMicros, Zone};
+use civicmesh_model::vault_id::VaultId;
 use civicmesh_store::{Environment, MemoryDisk};
 use civicmesh_vault::Vault;
 use tempfile::TempDir;
 
 use super::turn::{Product, ReleaseKeys, Step, UndoError};
-use crate::ingest::{self, ContributorSecret, Desk, Progress, Recipe, Reject, Watch};
+use crate::ingest::{self, ContributorSecret, Desk, Progress, Recipe, Reject, Summary, Watch};
 
 const OPEN: &str = "{method: open, reason: Weather concerns no person, approver: Head of the weather service}";
 const THRESHOLD: &str = "{method: threshold, k: 10, approver: Data protection officer}";
@@ -72,15 +73,22 @@ struct Bench {
     clock: crate::Environment,
 }
 
+/// An empty vault.
+fn vault(id: u8) -> Arc<Vault> {
+    let environment = Environment::Memory(MemoryDisk::new().unwrap());
+    let options =
+        civicmesh_vault::Options { environment, ..civicmesh_vault::Options::new(Zone::UTC, VaultId([id; 16])) };
+    Arc::new(Vault::open(Path::new("unused"), &options).unwrap())
+}
+
 impl Bench {
     fn new() -> Bench {
-        let memory = || Environment::Memory(MemoryDisk::new().unwrap());
+        let environment = Environment::Memory(MemoryDisk::new().unwrap());
         let folder = tempfile::tempdir().unwrap();
-        let vault = civicmesh_vault::Options { environment: memory(), ..civicmesh_vault::Options::new(Zone::UTC) };
         let domain = "traffic".parse().unwrap();
-        let ledger = civicmesh_ledger::Options { domain, zone: Zone::UTC, environment: memory(), hook: None };
+        let ledger = civicmesh_ledger::Options { domain, zone: Zone::UTC, environment, hook: None };
         Bench {
-            vault: Arc::new(Vault::open(&folder.path().join("vault"), &vault).unwrap()),
+            vault: vault(1),
             ledger: Arc::new(Ledger::open(&folder.path().join("ledger"), ledger).unwrap()),
             folder,
             clock: crate::Environment::real(),
@@ -118,11 +126,20 @@ impl Bench {
             .flat_map(|time| (0..rows).map(move |row| format!("2020-03-{time}:{row:02},{speed}\n")))
             .collect();
         std::fs::write(&path, format!("time,speed\n{}", lines.concat())).unwrap();
-        let source = "trips".parse().unwrap();
-        let upload = ingest::Upload { path: &path, name, source: &source };
-        let desk = Desk { vault: &self.vault, rejects: self.folder.path(), clock: self.clock.clock.as_ref() };
-        let summary = ingest::ingest(&product.recipe, upload, desk, &mut Quiet).unwrap();
+        let summary = self.take(product, name, &path);
         assert_eq!(summary.accepted, (times.len() * rows) as u64);
+    }
+
+    fn take(&self, product: &Product, name: &str, path: &Path) -> Summary {
+        let source = "trips".parse().unwrap();
+        let upload = ingest::Upload { path, name, source: &source };
+        let desk = Desk { vault: &self.vault, rejects: self.folder.path(), clock: self.clock.clock.as_ref() };
+        ingest::ingest(&product.recipe, upload, desk, &mut Quiet).unwrap()
+    }
+
+    /// Where the vault stands.
+    fn mark(&self) -> VaultMark {
+        VaultMark { id: self.vault.id().unwrap(), sequence: self.vault.sequence().unwrap() }
     }
 
     /// Declares all through this midnight complete.
@@ -299,6 +316,61 @@ fn a_file_is_taken_back_until_one_of_its_windows_is_closed() {
     assert!(matches!(product.undo("right.csv"), Err(UndoError::Vault(civicmesh_vault::VaultError::Released))));
     bench.ingest(&product, "next.csv", &["04 08"], 1, 30);
     assert_eq!(product.undo("next.csv").unwrap(), 1, "its window is still open");
+}
+
+#[test]
+fn a_file_of_a_released_window_stays_however_the_coverage_is_moved() {
+    let bench = Bench::new();
+    let first = bench.product(&contract("active", "1.0.0", OPEN));
+    bench.ingest(&first, "a.csv", &["02 08"], 2, 30);
+    bench.complete(&first, "a.csv", "04");
+    bench.turn(&first);
+    let log = bench.log(&first);
+    let moved = bench.product(&contract("active", "2.0.0", OPEN).replace("start: 2020-03-01", "start: 2020-03-03"));
+    assert!(matches!(moved.undo("a.csv"), Err(UndoError::Vault(civicmesh_vault::VaultError::Released))));
+    bench.ingest(&moved, "late.csv", &["02 09"], 1, 30);
+    bench.turn(&moved);
+    assert_eq!(moved.late_rows_held(), 1, "late for a window that the coverage no longer has");
+    assert_eq!(bench.log(&moved), log);
+
+    // what was never covered is not released, though it lies before what is
+    let wider = bench.product(&contract("active", "3.0.0", OPEN).replace("start: 2020-03-01", "start: 2020-02-01"));
+    let path = bench.folder.path().join("early.csv");
+    std::fs::write(&path, "time,speed\n2020-02-10 08:00,30\n").unwrap();
+    bench.take(&wider, "early.csv", &path);
+    assert_eq!(wider.undo("early.csv").unwrap(), 1);
+}
+
+#[test]
+fn an_emptied_vault_changes_no_released_window() {
+    let mut bench = Bench::new();
+    bench.ledger.count_from(bench.mark()).unwrap();
+    let product = bench.product(&contract("active", "1.0.0", OPEN));
+    for (name, time) in [("a.csv", "02 08"), ("b.csv", "03 08"), ("c.csv", "03 10")] {
+        bench.ingest(&product, name, &[time], 2, 30);
+    }
+    bench.complete(&product, "c.csv", "04");
+    bench.turn(&product);
+    let log = bench.log(&product);
+
+    bench.vault = vault(2);
+    assert!(matches!(bench.ledger.count_from(bench.mark()), Err(CountError::RowsMissing { .. })));
+    bench.ledger.count_without_earlier_rows(bench.mark()).unwrap();
+    let product = bench.product(&contract("active", "1.0.0", OPEN));
+    // more batches than were counted from the vault that is lost: their sequences are higher
+    for number in 0..7 {
+        bench.ingest(&product, &format!("again-{number}.csv"), &["02 09"], 1, 40 + number);
+    }
+    bench.ingest(&product, "later.csv", &["04 08"], 2, 30);
+    bench.complete(&product, "later.csv", "05");
+    bench.turn(&product);
+    assert_eq!(bench.log(&product)[..log.len()], log);
+    assert_eq!(bench.log(&product)[log.len()..], ["03-04 r0: 2 in 1 cells, 0 suppressed"]);
+    assert_eq!(product.late_rows_held(), 7);
+    // windows that are closed since are revised as ever
+    bench.ingest(&product, "late.csv", &["04 09"], 1, 30);
+    bench.turn(&product);
+    assert_eq!(bench.log(&product).last().unwrap(), "03-04 r1: 3 in 1 cells, 0 suppressed");
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl Product {
     }
 
     /// Start of the first expected window.
-    pub(super) fn coverage_start(&self) -> UtcMicros {
+    fn coverage_start(&self) -> UtcMicros {
         self.calendar().align_up(self.zone.start_of_local(self.contract.coverage.start))
     }
 
@@ -265,8 +265,11 @@ impl Product {
         let [key] = named[..] else {
             return Err(UndoError::NotOne { files: named.len() });
         };
-        let (closed, start, calendar) = (self.closed_through()?, self.coverage_start(), self.calendar());
-        let released = |at: UtcMicros| at >= start && closed.is_some_and(|closed| calendar.window_of(at).end <= closed);
+        // what the log covers, whatever the coverage says by now
+        let covered = self.ledger.covered_from(self.id())?.zip(self.closed_through()?);
+        let calendar = self.calendar();
+        let released =
+            |at: UtcMicros| covered.is_some_and(|(first, closed)| at >= first && calendar.window_of(at).end <= closed);
         Ok(self.vault.undo(self.dataset(), key, &released)?.rows)
     }
 

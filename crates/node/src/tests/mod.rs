@@ -2,5 +2,6 @@
 
 mod department;
 mod fixture;
+mod losses;
 mod two_nodes;
 mod two_stories;

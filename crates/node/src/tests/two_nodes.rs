@@ -149,7 +149,7 @@ async fn status_and_metrics(city: &City) {
 }
 
 /// What a plain HTTP client gets.
-async fn get(city: &City, domain: &str, path: &str) -> String {
+pub(super) async fn get(city: &City, domain: &str, path: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let config = crate::config::Config::read(&city.dir(domain)).unwrap();
     let network = crate::Environment::real().network;
@@ -159,6 +159,5 @@ async fn get(city: &City, domain: &str, path: &str) -> String {
     let mut response = String::new();
     let read = tokio::time::timeout(Duration::from_secs(10), io.read_to_string(&mut response)).await;
     read.unwrap().unwrap();
-    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     response
 }

@@ -64,6 +64,8 @@ pub enum ErrorCode {
     Uncovered = 19,
     /// The protocol has it, and no node does it.
     NotOffered = 20,
+    /// The node's disk is full; nothing of this was stored. Make room, then try again.
+    DiskFull = 21,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -93,6 +95,7 @@ impl ErrorCode {
             Self::Stale => "ERROR_CODE_STALE",
             Self::Uncovered => "ERROR_CODE_UNCOVERED",
             Self::NotOffered => "ERROR_CODE_NOT_OFFERED",
+            Self::DiskFull => "ERROR_CODE_DISK_FULL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -119,6 +122,7 @@ impl ErrorCode {
             "ERROR_CODE_STALE" => Some(Self::Stale),
             "ERROR_CODE_UNCOVERED" => Some(Self::Uncovered),
             "ERROR_CODE_NOT_OFFERED" => Some(Self::NotOffered),
+            "ERROR_CODE_DISK_FULL" => Some(Self::DiskFull),
             _ => None,
         }
     }
@@ -272,6 +276,9 @@ pub struct IngestSummary {
     /// What the department should know besides, a sentence each.
     #[prost(string, repeated, tag = "11")]
     pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Rows that came for days whose observations are past their retention: not kept.
+    #[prost(uint64, tag = "12")]
+    pub expired: u64,
 }
 /// Names a file to be taken back.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -12,6 +12,7 @@ pub(crate) mod expired;
 pub(crate) mod files;
 pub(crate) mod meta;
 pub(crate) mod reliance;
+pub(crate) mod retained;
 pub(crate) mod rows;
 pub(crate) mod sources;
 pub(crate) mod tombstones;
@@ -35,6 +36,7 @@ pub(crate) const ALL: &[Keyspace] = &[
     tombstones::KEYSPACE,
     dirty::KEYSPACE,
     reliance::KEYSPACE,
+    retained::KEYSPACE,
     expired::KEYSPACE,
     claims::KEYSPACE,
 ];

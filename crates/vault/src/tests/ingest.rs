@@ -70,6 +70,7 @@ fn every_row_of_a_stretch_is_accounted_for() {
             observations: observations(&[row(1, 0, 0, 1)], &contract),
             counts,
             now: start(),
+            watermark_max: UtcMicros::MAX,
         })
     };
     let short = stretch(RowCounts { filtered: 2, rejected: 2 });
@@ -124,9 +125,35 @@ fn a_vault_belongs_to_one_zone() {
     let place = Place::new();
     drop(place.open().unwrap());
     let given: Zone = "Europe/Copenhagen".parse().unwrap();
-    let options = Options { environment: Environment::Memory(place.disk.clone()), ..Options::new(given) };
+    let options =
+        Options { environment: Environment::Memory(place.disk.clone()), ..Options::new(given, VaultId([1; 16])) };
     let error = Vault::open(Path::new("unused"), &options).unwrap_err();
     assert_eq!(error, VaultError::Zone { stored: zone(), given });
+}
+
+#[test]
+fn a_vault_keeps_the_id_that_it_was_made_with_until_it_is_called_otherwise() {
+    let place = Place::new();
+    let open = |fresh| {
+        let options = Options {
+            environment: Environment::Memory(place.disk.clone()),
+            ..Options::new(zone(), VaultId([fresh; 16]))
+        };
+        Vault::open(Path::new("unused"), &options).unwrap()
+    };
+    assert_eq!(open(1).id(), Ok(VaultId([1; 16])));
+    let vault = open(2);
+    assert_eq!(vault.id(), Ok(VaultId([1; 16])));
+    vault.rename(VaultId([3; 16])).unwrap();
+    drop(vault);
+    assert_eq!(open(4).id(), Ok(VaultId([3; 16])));
+    // One from before vaults had ids gets one.
+    let vault = open(5);
+    let mut batch = vault.store.batch();
+    batch.delete(keys::meta::KEYSPACE, b"id");
+    vault.store.commit(batch).unwrap();
+    drop(vault);
+    assert_eq!(open(6).id(), Ok(VaultId([6; 16])));
 }
 
 #[test]

@@ -20,6 +20,7 @@ use civicmesh_model::hash::Hash32;
 use civicmesh_model::names::{DatasetName, SourceName};
 use civicmesh_model::release::Entry;
 use civicmesh_model::time::{UtcMicros, Zone};
+use civicmesh_model::vault_id::VaultId;
 use civicmesh_observation::{Layout, Observations};
 use civicmesh_store::{DirectoryMode, Environment, Hook, MemoryDisk, Store};
 use std::collections::BTreeMap;
@@ -65,7 +66,7 @@ impl Place {
 
     pub(crate) fn open(&self) -> Result<Vault, VaultError> {
         let environment = Environment::Memory(self.disk.clone());
-        let options = Options { environment, hook: self.hook.clone(), ..Options::new(zone()) };
+        let options = Options { environment, hook: self.hook.clone(), ..Options::new(zone(), VaultId([1; 16])) };
         Vault::open(Path::new("unused"), &options)
     }
 }
@@ -197,6 +198,7 @@ pub(crate) fn append(
         observations: observations(rows, contract),
         counts: RowCounts::default(),
         now,
+        watermark_max: UtcMicros::MAX,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Raw observations past their retention.
 
 use super::*;
+use civicmesh_model::time::Span;
 
 #[test]
 fn a_day_goes_when_it_and_its_last_arrival_are_past_their_retention() {
@@ -70,4 +71,12 @@ fn a_correction_outlives_the_day_that_it_left() {
     vault.undo(&dataset(), file(2), &|_| false).unwrap();
     let (from, until) = (UtcMicros(start().0 + 25 * HOUR), span().1);
     assert_eq!(close(&vault, &[&contract], from, until), [expected(&[], &contract, from, until)]);
+}
+
+#[test]
+fn how_long_rows_are_kept_outlives_what_said_so() {
+    let place = Place::new();
+    place.open().unwrap().retain(&dataset(), Span::days(90)).unwrap();
+    place.open().unwrap().retain(&dataset(), Span::days(30)).unwrap();
+    assert_eq!(place.open().unwrap().retained(), Ok(vec![(dataset(), Span::days(30))]));
 }

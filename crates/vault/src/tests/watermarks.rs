@@ -89,3 +89,32 @@ fn an_unfinished_file_that_is_taken_back_holds_nothing_open() {
     vault.undo(&dataset(), file(2), &|_| false).unwrap();
     assert_eq!(at(&vault, start()), mark(row(1, 30, 0, 1).at()));
 }
+
+#[test]
+fn rows_ahead_of_the_clock_are_kept_and_close_nothing() {
+    let vault = Place::new().open().unwrap();
+    let contract = hourly(false);
+    let rows = [row(1, 30, 0, 1), row(2, 90, 0, 1)];
+    vault.begin_file(&dataset(), &feed("north"), file(1), "counts.csv", start()).unwrap();
+    let appended = vault.append(Append {
+        dataset: &dataset(),
+        contract_hash: contract.hash(),
+        file: file(1),
+        rows_from: 0,
+        rows_to: 2,
+        observations: observations(&rows, &contract),
+        counts: RowCounts::default(),
+        now: start(),
+        watermark_max: rows[0].at(),
+    });
+    assert_eq!(appended, Ok(Appended { accepted: 2, ahead: 1, ..Appended::default() }));
+    let totals = vault.finish_file(&dataset(), file(1), time_spec(&contract)).unwrap();
+    assert_eq!((totals.ahead, totals.newest), (1, Some(rows[0].at())));
+    assert_eq!(at(&vault, start()), mark(rows[0].at()));
+    let (from, until) = span();
+    let all = rows.map(|row| (row, 0));
+    assert_eq!(close(&vault, &[&contract], from, until), [expected(&all, &contract, from, until)]);
+    // What is told later, by a clock that is right, closes their windows.
+    take(&vault, &contract, "north", file(2), &[row(3, 120, 0, 1)], 1).unwrap();
+    assert_eq!(at(&vault, start()), mark(row(3, 120, 0, 1).at()));
+}

@@ -41,10 +41,18 @@ fn each_bad_time_is_told() {
         ("2020-03-29T02:30:00", "SkippedTime"),
         ("2019-12-31T23:59:59", "TimeOutOfRange"),
         ("2021-01-01T00:00:00", "TimeOutOfRange"),
-        ("2020-07-01T02:15:01", "AheadOfClock"),
     ] {
         rejected(&format!("S1,{at},1,1,true,"), "at", at, reason);
     }
+}
+
+#[test]
+fn a_time_more_than_a_year_ahead_of_the_clock_is_told() {
+    let bench = Bench::new(&READINGS.replace(", until: 2021-01-01", ""));
+    let rows = "S1,2021-07-02T02:00:00,1,1,true,\nS1,2021-07-02T02:00:01,1,1,true,\n";
+    let taken = bench.take("a.csv", format!("{HEADER}{rows}")).unwrap();
+    let expected = (3, "at".to_owned(), "2021-07-02T02:00:01".to_owned(), "AheadOfClock".to_owned());
+    assert_eq!((taken.accepted(), taken.told()), (1, vec![expected]));
 }
 
 #[test]

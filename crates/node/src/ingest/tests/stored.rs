@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use civicmesh_model::time::Span;
 use civicmesh_store::{Environment, Hook, MemoryDisk, StoreError};
 use civicmesh_vault::{Append, FileKey, Options, RowCounts, Vault};
 
@@ -71,7 +72,8 @@ impl Office {
 
     fn vault(&self, hook: Option<Arc<dyn Hook>>) -> Result<Vault, civicmesh_vault::VaultError> {
         let zone = "Europe/Copenhagen".parse().unwrap();
-        let options = Options { environment: Environment::Memory(self.disk.clone()), hook, ..Options::new(zone) };
+        let fresh_id = civicmesh_model::vault_id::VaultId([1; 16]);
+        let options = Options { environment: Environment::Memory(self.disk.clone()), hook, ..Options::new(zone, fresh_id) };
         Vault::open(Path::new("/vault"), &options)
     }
 
@@ -198,10 +200,27 @@ fn an_ingest_resumes_at_any_row() {
         observations: recipe.outputs.observations(shaped).unwrap(),
         counts: RowCounts { filtered: chunk.filtered, rejected: chunk.rejects.len() as u64 },
         now: NOW,
+        watermark_max: NOW,
     };
     vault.append(append).unwrap();
     let summary = office.take(&vault, &path, &mut Ear::default()).unwrap();
     assert_eq!((summary.resumed, fates(&summary)), (33, (100, 85, 14, 1)));
+}
+
+#[test]
+fn a_clock_that_is_behind_costs_no_row() {
+    let office = Office::new(READINGS);
+    let vault = office.vault(None).unwrap();
+    let ahead = "S1,2020-07-01T02:10:00,1,1,true\nS1,2020-07-01T03:00:00,1,1,true\nS1,2020-12-31T03:00:00,1,1,true\n";
+    let path = office.bench.file("a.csv", format!("{HEADER}{ahead}"));
+    let summary = office.take(&vault, &path, &mut Ear::default()).unwrap();
+    assert_eq!((fates(&summary), summary.ahead), ((3, 3, 0, 0), 2));
+    let dataset = "readings".parse().unwrap();
+    let mark = vault.watermark(&dataset, NOW, Span::DAY).unwrap().unwrap();
+    assert_eq!(mark.at.to_string(), "2020-07-01T00:10:00Z", "what nobody can know of yet closes no window");
+    // whoever sends it again, the clock mended, is told that nothing is missing
+    let again = office.take(&vault, &path, &mut Ear::default()).unwrap();
+    assert_eq!((fates(&again), again.known), ((3, 3, 0, 0), true));
 }
 
 #[test]
