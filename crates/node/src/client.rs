@@ -207,6 +207,8 @@ pub struct IngestSummary {
     pub filtered: u64,
     /// Rows that were not taken.
     pub rejected: u64,
+    /// Rows that came for days whose observations are past their retention; not kept.
+    pub expired: u64,
     /// Rows whose window was released before.
     pub late: u64,
     /// Rows that an earlier, broken-off ingest of the same file had stored.
@@ -240,8 +242,6 @@ pub struct QueryAnswer {
 #[derive(Clone)]
 pub struct Client {
     service: DepartmentServiceClient<Channel>,
-    /// Rows that came for days whose observations are past their retention; not kept.
-    pub expired: u64,
     bearer: Option<MetadataValue<Ascii>>,
     address: String,
 }
@@ -424,6 +424,7 @@ impl From<wire::IngestSummary> for IngestSummary {
             corrected,
             filtered,
             rejected,
+            expired,
             late,
             reject_file,
             closed_through_us,
@@ -437,6 +438,7 @@ impl From<wire::IngestSummary> for IngestSummary {
             corrected,
             filtered,
             rejected,
+            expired,
             late,
             resumed,
             reject_file: (!reject_file.is_empty()).then_some(reject_file),
@@ -479,7 +481,6 @@ impl Target {
         let token = match token {
             Some(token) => token,
             None => NodeFolder::new(dir).token(purpose)?.expose().to_owned(),
-            expired,
         };
         let folder = NodeFolder::new(dir);
         let tls = match config.department.tls {
@@ -493,7 +494,6 @@ impl Target {
 
 fn bearer(token: Option<String>) -> Result<Option<MetadataValue<Ascii>>, ClientError> {
     token
-            expired,
         .map(|token| format!("Bearer {}", token.trim()).parse())
         .transpose()
         .map_err(|_| ClientError::File { what: "token".to_owned(), error: io::ErrorKind::InvalidData.into() })

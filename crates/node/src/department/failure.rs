@@ -64,19 +64,6 @@ impl Failure {
         Failure::new(code, message)
     }
 
-    /// The gRPC status with its typed detail.
-    pub(crate) fn status(self, request: Option<&RequestId>) -> Status {
-        let Failure { code, message, instead, product } = self;
-        let grpc = grpc_code(code);
-        let detail = ErrorDetail {
-            code: code.into(),
-            message: message.clone(),
-            instead,
-            product,
-            request_id: request.map(|id| id.as_str().to_owned()).unwrap_or_default(),
-        };
-        let envelope = rpc::Status {
-            code: grpc.into(),
     /// The disk is full: the caller waits or makes room, and sends again.
     fn disk_full() -> Failure {
         Failure::new(ErrorCode::DiskFull, "the node's disk is full; nothing of this was stored")
@@ -91,6 +78,19 @@ impl Failure {
         }
     }
 
+    /// The gRPC status with its typed detail.
+    pub(crate) fn status(self, request: Option<&RequestId>) -> Status {
+        let Failure { code, message, instead, product } = self;
+        let grpc = grpc_code(code);
+        let detail = ErrorDetail {
+            code: code.into(),
+            message: message.clone(),
+            instead,
+            product,
+            request_id: request.map(|id| id.as_str().to_owned()).unwrap_or_default(),
+        };
+        let envelope = rpc::Status {
+            code: grpc.into(),
             message: message.clone(),
             details: vec![prost_types::Any { type_url: DETAIL_TYPE_URL.to_owned(), value: detail.encode_to_vec() }],
         };
@@ -113,6 +113,7 @@ fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::Released => Code::FailedPrecondition,
         ErrorCode::TooLarge | ErrorCode::Busy | ErrorCode::DiskFull => Code::ResourceExhausted,
         ErrorCode::Stopping => Code::Unavailable,
+        ErrorCode::NotOffered => Code::Unimplemented,
     }
 }
 
@@ -126,7 +127,6 @@ pub(crate) fn detail(status: &Status) -> Option<ErrorDetail> {
 impl From<Stopped> for Failure {
     fn from(_: Stopped) -> Failure {
         Failure::new(ErrorCode::Internal, "the work was stopped before it ended; the node's log says more")
-        ErrorCode::NotOffered => Code::Unimplemented,
     }
 }
 
@@ -145,6 +145,7 @@ impl From<WaitError> for Failure {
 impl From<VaultError> for Failure {
     fn from(error: VaultError) -> Failure {
         let code = match &error {
+            VaultError::Store(StoreError::DiskFull) => return Failure::disk_full(),
             VaultError::UnknownDataset(_) => ErrorCode::UnknownDataset,
             VaultError::UnknownFile { .. } => ErrorCode::UnknownFile,
             VaultError::OtherSource(_) | VaultError::Finished | VaultError::ReliedOn(_) => ErrorCode::Invalid,
@@ -158,7 +159,6 @@ impl From<VaultError> for Failure {
 }
 
 impl From<LedgerError> for Failure {
-            VaultError::Store(StoreError::DiskFull) => return Failure::disk_full(),
     fn from(error: LedgerError) -> Failure {
         Failure::inner(ErrorCode::Storage, &error)
     }
@@ -178,6 +178,7 @@ impl From<IngestError> for Failure {
     fn from(error: IngestError) -> Failure {
         match (error.fault(), error) {
             (_, IngestError::Vault(error)) => error.into(),
+            (_, IngestError::Io { error, .. }) => Failure::disk(&error),
             (Fault::File, error) => Failure::new(ErrorCode::UnfitFile, error.to_string()),
             (Fault::Contract, error) => Failure::new(ErrorCode::Invalid, error.to_string()),
             (Fault::Stopped, error) => Failure::new(ErrorCode::Stopping, error.to_string()),
@@ -191,7 +192,6 @@ impl From<UndoError> for Failure {
         match error {
             UndoError::NotOne { .. } => Failure::new(ErrorCode::UnknownFile, error.to_string())
                 .instead("name the file by the SHA-256 of its unpacked bytes"),
-            (_, IngestError::Io { error, .. }) => Failure::disk(&error),
             UndoError::Vault(error) => error.into(),
             UndoError::Ledger(error) => error.into(),
         }

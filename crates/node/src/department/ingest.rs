@@ -248,6 +248,13 @@ impl Taking {
         if summary.known {
             notes.push("this file was taken in before; it counts once".to_owned());
         }
+        if summary.ahead > 0 {
+            notes.push(format!(
+                "{} rows are later than the node's clock, {}: they are stored, and close no window; is the clock wrong, or are they?",
+                summary.ahead,
+                self.parts.environment.clock.now()
+            ));
+        }
         for (column, values) in &summary.nulled {
             notes.push(format!("{values} values of {column} became null, as the contract says"));
         }
@@ -266,6 +273,7 @@ impl Taking {
             corrected: summary.corrected,
             filtered: summary.filtered,
             rejected: summary.rejected,
+            expired: summary.expired,
             late: product.late_rows_held().saturating_sub(held),
             reject_file,
             closed_through_us: closed_through.map(|UtcMicros(micros)| micros),
@@ -273,13 +281,6 @@ impl Taking {
             resumed: summary.resumed,
             notes,
         })
-        if summary.ahead > 0 {
-            notes.push(format!(
-                "{} rows are later than the node's clock, {}: they are stored, and close no window; is the clock wrong, or are they?",
-                summary.ahead,
-                self.parts.environment.clock.now()
-            ));
-        }
     }
 
     async fn complete(&self, header: &Header, summary: &Summary) -> Result<(), Failure> {
@@ -298,7 +299,6 @@ impl Taking {
             };
             match until {
                 Some(until) => parts.vault.complete(product.dataset(), file, until),
-            expired: summary.expired,
                 None => Ok(()),
             }
         })
@@ -318,6 +318,7 @@ impl Taking {
             (RowFate::Corrected, summary.corrected),
             (RowFate::Filtered, summary.filtered),
             (RowFate::Rejected, summary.rejected),
+            (RowFate::Expired, summary.expired),
         ];
         for (fate, rows) in fates {
             self.parts.metrics.rows(product.dataset().as_str(), fate, rows);
@@ -353,7 +354,6 @@ async fn next(incoming: &mut Streaming<proto::IngestRequest>) -> Result<Option<P
         Err(_) => Err(Failure::new(
             ErrorCode::Invalid,
             "the stream broke off; nothing past the last acknowledged row was stored",
-            (RowFate::Expired, summary.expired),
         )),
     }
 }

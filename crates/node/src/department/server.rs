@@ -56,6 +56,14 @@ async fn routes(parts: &Arc<Parts>) -> Result<axum::Router, String> {
     Ok(http.merge(grpc).layer(from_fn_with_state(Arc::clone(&parts.environment.entropy), identify)))
 }
 
+/// Whether the node can take rows in.
+async fn healthz(State(parts): State<Arc<Parts>>) -> Response {
+    match parts.broken() {
+        None => "ok\n".into_response(),
+        Some(broken) => (StatusCode::SERVICE_UNAVAILABLE, format!("{broken}\n")).into_response(),
+    }
+}
+
 /// Prometheus reads it: openly on loopback, with a token beyond.
 async fn metrics(State(parts): State<Arc<Parts>>, headers: HeaderMap) -> Response {
     if !parts.config.department_is_loopback() {
@@ -71,13 +79,5 @@ async fn metrics(State(parts): State<Arc<Parts>>, headers: HeaderMap) -> Respons
     match text.await {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, METRICS_MEDIA_TYPE)], text).into_response(),
         Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-/// Whether the node can take rows in.
-async fn healthz(State(parts): State<Arc<Parts>>) -> Response {
-    match parts.broken() {
-        None => "ok\n".into_response(),
-        Some(broken) => (StatusCode::SERVICE_UNAVAILABLE, format!("{broken}\n")).into_response(),
-    }
-}
-
     }
 }
