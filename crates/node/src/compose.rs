@@ -304,6 +304,7 @@ fn spawn(
     let reload = millis(config.pull.reload_interval_ms);
     others.spawn(upkeep::every(reload, reload, Arc::clone(parts), stop.clone(), upkeep::reload));
     others.spawn(upkeep::watch_databases(Arc::clone(parts), stop.clone(), fail));
+    others.spawn(upkeep::every(upkeep::MERGE_PERIOD, upkeep::MERGE_PERIOD, Arc::clone(parts), stop.clone(), upkeep::merge));
     let (retention, delay) = (millis(config.publisher.retention_interval_ms), upkeep::RETENTION_DELAY);
     others.spawn(upkeep::every(retention, delay, Arc::clone(parts), stop.clone(), upkeep::retain));
     servers.close();

@@ -34,6 +34,11 @@ pub(crate) const RETENTION_DELAY: Duration = Duration::from_secs(60);
 /// How often a node asks its databases whether they still take writes.
 const DATABASES_PERIOD: Duration = Duration::from_secs(1);
 
+/// How often releases are merged into segments.
+pub(crate) const MERGE_PERIOD: Duration = Duration::from_secs(10);
+/// Most steps of merging in one turn: each makes a segment or a few, of a bounded size.
+const MERGE_STEPS_MAX: usize = 64;
+
 /// Tells `fail` once a database takes no more writes until it is opened anew, and ends then or at `stop`: whoever
 /// supervises the node starts it again.
 pub(crate) async fn watch_databases(parts: Arc<Parts>, stop: CancellationToken, fail: mpsc::Sender<StartError>) {
@@ -83,6 +88,20 @@ pub(crate) fn reload(parts: &Parts) {
         Ok(false) => {}
         Err(error) => {
             tracing::warn!(%error, "certificate or roster could not be read again; the earlier ones stay")
+        }
+    }
+}
+
+/// Merges releases into segments, a bounded number of them a turn.
+pub(crate) fn merge(parts: &Parts) {
+    for _ in 0..MERGE_STEPS_MAX {
+        match parts.ledger.merge_some() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::error!(%error, "merging releases failed");
+                return;
+            }
         }
     }
 }
