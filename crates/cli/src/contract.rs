@@ -64,7 +64,7 @@ fn as_json(checked: &Checked) -> serde_json::Value {
 
 fn preview(node: &str, product: &str, format: Format) -> Result<ExitCode> {
     let (zone, preview) = say::block_on(async {
-        let mut client = Client::connect(node, Purpose::Admin, say::credentials())?;
+        let mut client = Client::connect(node, Purpose::Admin, say::credentials()?)?;
         let zone = client.status().await?.time_zone;
         anyhow::Ok((zone, client.preview(product).await?))
     })?;

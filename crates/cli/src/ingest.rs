@@ -18,10 +18,10 @@ pub fn run(command: IngestCommand) -> Result<ExitCode> {
     match command.undo {
         Some(IngestSubcommand::Undo { node, dataset, file }) => {
             let rows = say::block_on(async {
-                let mut client = Client::connect(&node, Purpose::Ingest, say::credentials())?;
+                let mut client = Client::connect(&node, Purpose::Ingest, say::credentials()?)?;
                 anyhow::Ok(client.undo(&dataset, &file).await?)
             })?;
-            out!("{}: {rows} rows taken back", file.display());
+            out!("{}: {rows} rows taken back", say::shown(file.display()));
             Ok(ExitCode::SUCCESS)
         }
         None => say::block_on(ingest(command.ingest)),
@@ -35,7 +35,7 @@ async fn ingest(arguments: IngestArguments) -> Result<ExitCode> {
     }
     let node = arguments.node.expect("clap demands --node");
     let dataset = arguments.dataset.expect("clap demands --dataset");
-    let mut client = Client::connect(&node, Purpose::Ingest, say::credentials())?;
+    let mut client = Client::connect(&node, Purpose::Ingest, say::credentials()?)?;
     let zone = client.status().await?.time_zone;
     let mut summaries = Vec::new();
     let last = arguments.files.len() - 1;
@@ -121,7 +121,7 @@ fn reject_line(name: &str, reject: &Reject) -> String {
     if column.is_empty() {
         format!("{name}:{line}: {reason}")
     } else {
-        format!("{name}:{line}: {column}: `{value}`: {reason}")
+        format!("{name}:{line}: {}: `{}`: {reason}", say::shown(column), say::shown(value))
     }
 }
 
@@ -150,7 +150,7 @@ fn describe(file: &Path, summary: &IngestSummary, zone: &str) -> String {
         text.push_str(&format!("; closed through {}", render::moment(zone, through.0)));
     }
     if let Some(rejects) = &summary.reject_file {
-        text.push_str(&format!("\n  rejected rows are kept in {rejects}"));
+        text.push_str(&format!("\n  rejected rows are kept in {}", say::shown(rejects)));
     }
     if summary.rejects_exceeded {
         text.push_str(
@@ -174,5 +174,5 @@ fn as_json((file, summary): &(PathBuf, IngestSummary)) -> serde_json::Value {
 }
 
 fn file_name(file: &Path) -> String {
-    file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned())
+    say::shown(file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned()))
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 pub fn run(command: &QueryCommand) -> Result<ExitCode> {
     let (zone, answer) = say::block_on(async {
-        let mut client = Client::connect(&command.node, Purpose::Query, say::credentials())?;
+        let mut client = Client::connect(&command.node, Purpose::Query, say::credentials()?)?;
         let answer = client.query(&command.sql, &options(command)).await.map_err(plain)?;
         let zone = client.status().await?.time_zone;
         anyhow::Ok((zone, answer))

@@ -27,10 +27,15 @@ impl std::error::Error for Exit {}
 
 /// Says an error with its causes, one a line.
 pub fn error(error: &anyhow::Error) {
-    eprintln!("civicmesh: {error}");
+    eprintln!("civicmesh: {}", shown_lines(error));
     for cause in error.chain().skip(1) {
-        eprintln!("  because {cause}");
+        eprintln!("  because {}", shown_lines(cause));
     }
+}
+
+/// The lines of a text that may quote names.
+fn shown_lines(text: impl fmt::Display) -> String {
+    text.to_string().lines().map(shown).collect::<Vec<_>>().join("\n")
 }
 
 /// The exit code that belongs to an error.
@@ -38,10 +43,26 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Exit>().map_or(1, |exit| exit.code)
 }
 
-/// What is shown and believed where `--node` is a URL: the token, and the folder with the city's certificate.
-pub fn credentials() -> Credentials {
+/// What is shown and believed where `--node` is a URL: the token, the folder with the city's certificate, and the domain
+/// whose node is expected.
+pub fn credentials() -> anyhow::Result<Credentials> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    Credentials { token: variable("CIVICMESH_TOKEN"), city: variable("CIVICMESH_CITY").map(Into::into) }
+    let domain = variable("CIVICMESH_DOMAIN").map(|domain| domain.parse()).transpose().context("CIVICMESH_DOMAIN")?;
+    Ok(Credentials { token: variable("CIVICMESH_TOKEN"), city: variable("CIVICMESH_CITY").map(Into::into), domain })
+}
+
+/// A name that others chose, such as a file's: a terminal obeys control characters.
+pub fn shown(name: impl fmt::Display) -> String {
+    let name = name.to_string();
+    let mut shown = String::with_capacity(name.len());
+    for character in name.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// Prints a line of a result, as `println!` does.
@@ -91,4 +112,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// A path as text, for what takes a folder or a URL.
 pub fn text(path: &Path) -> anyhow::Result<&str> {
     path.to_str().with_context(|| format!("{}: not UTF-8", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_command_the_terminal() {
+        assert_eq!(shown("rows\u{1b}]0;owned\u{7}.csv\r\n\u{9b}2J"), "rows\\u{1b}]0;owned\\u{7}.csv\\r\\n\\u{9b}2J");
+        assert_eq!(shown("Zürich 2020.csv"), "Zürich 2020.csv");
+        assert_eq!(shown_lines("one\n\u{1b}two"), "one\n\\u{1b}two");
+    }
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 pub fn run(command: &StatusCommand) -> Result<ExitCode> {
     let status = say::block_on(async {
-        let mut client = Client::connect(&command.node, Purpose::Admin, say::credentials())?;
+        let mut client = Client::connect(&command.node, Purpose::Admin, say::credentials()?)?;
         anyhow::Ok(client.status().await?)
     })?;
     match command.format {

@@ -1,6 +1,7 @@
 //! Is a node's folder fit to run? Opens no port and no database.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use civicmesh_exchange::link::Clock;
 use civicmesh_exchange::office::NodeFolder;
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use crate::config::{CONFIG_FILE, Config};
 use crate::contracts;
-use crate::department::Tokens;
+use crate::department::{Tokens, must_be_own};
 use crate::environment::Environment;
 use crate::status::days_left;
 
@@ -72,31 +73,39 @@ impl Report {
 
 /// Checks the node's folder `dir`.
 pub fn check(dir: &Path) -> Report {
-    let clock = Environment::real().clock;
-    let folder = NodeFolder::new(dir);
-    let mut report = Report::default();
-    let config = match Config::read(dir) {
-        Ok(config) => config,
+    match Config::read(dir) {
+        Ok(config) => check_folder(&NodeFolder::new(dir), &config, &Environment::real().clock),
         Err(error) => {
+            let mut report = Report::default();
             report.failed("configuration", error, "");
-            return report;
+            report
         }
-    };
+    }
+}
+
+/// Checks all but the configuration, which was read. `node run` refuses what is refused here.
+pub(crate) fn check_folder(folder: &NodeFolder, config: &Config, clock: &Arc<dyn Clock>) -> Report {
+    let mut report = Report::default();
     report.ok("configuration", format!("{CONFIG_FILE} is the node of {}", config.node.domain));
-    listeners(&config, &mut report);
-    secrets(&folder, &mut report);
-    membership(&folder, &config, clock, &mut report);
-    contracts_and_lookups(&folder, &config, &mut report);
-    disk(dir, &config, &mut report);
+    listeners(config, &mut report);
+    secrets(folder, &mut report);
+    membership(folder, config, Arc::clone(clock), &mut report);
+    contracts_and_lookups(folder, config, &mut report);
+    disk(folder.path(), config, &mut report);
     report
 }
 
 fn listeners(config: &Config, report: &mut Report) {
     let tls = if config.department.tls { "TLS" } else { "no TLS: loopback only" };
+    let postgres = match &config.node.department_postgres_listen {
+        Some(address) if config.postgres_is_loopback() => format!(", PostgreSQL's protocol at {address} (token)"),
+        Some(address) => format!(", PostgreSQL's protocol at {address} (TLS, token)"),
+        None => String::new(),
+    };
     report.ok(
         "listeners",
         format!(
-            "peers at {} (mutual TLS), the department at {} ({tls}, token)",
+            "peers at {} (mutual TLS), the department at {} ({tls}, token){postgres}",
             config.node.city_listen, config.node.department_listen
         ),
     );
@@ -124,7 +133,7 @@ fn secrets(folder: &NodeFolder, report: &mut Report) {
     }
 }
 
-fn membership(folder: &NodeFolder, config: &Config, clock: std::sync::Arc<dyn Clock>, report: &mut Report) {
+fn membership(folder: &NodeFolder, config: &Config, clock: Arc<dyn Clock>, report: &mut Report) {
     const ASK: &str = "send the request file to the city's office and install its answer with `civicmesh node accept`";
     let now = clock.now();
     let own = match Tls::load(&folder.tls(), clock) {
@@ -137,7 +146,8 @@ fn membership(folder: &NodeFolder, config: &Config, clock: std::sync::Arc<dyn Cl
         let mend = format!("set `domain = \"{}\"` under [node], or use the other node's folder", own.domain);
         report.failed("certificate", format!("it is that of {}, not of {}", own.domain, config.node.domain), mend);
     } else if own.certificate_expires <= now {
-        report.failed("certificate", "it has expired", ASK);
+        let message = "it has expired: peers refuse this node, which serves its own department all the same";
+        report.add("certificate", CheckState::Warning, message, ASK);
     } else if let Err(error) = folder.check_certificate(now) {
         report.failed("certificate", error, ASK);
     } else if days < CERTIFICATE_DAYS_MIN {
@@ -159,7 +169,8 @@ fn membership(folder: &NodeFolder, config: &Config, clock: std::sync::Arc<dyn Cl
             if roster.admits(&own) {
                 report.ok("roster", message);
             } else {
-                report.failed("roster", format!("it does not list this node's key for {}", own.domain), ASK);
+                let message = format!("it does not list this node's key for {}: peers refuse this node", own.domain);
+                report.add("roster", CheckState::Warning, message, ASK);
             }
         }
     }
@@ -197,8 +208,15 @@ fn told(finding: &Finding) -> String {
 }
 
 fn disk(dir: &Path, config: &Config, report: &mut Report) {
+    if let Err(error) = must_be_own(dir) {
+        report.failed("spool", error, "");
+    }
     for path in [&config.node.vault, &config.node.ledger] {
         let path = dir.join(path);
+        if path.exists() && !path.is_dir() {
+            report.failed("disk", format!("{} is no folder", path.display()), "name another in node.toml");
+            continue;
+        }
         let standing = nearest_existing(&path);
         match rustix::fs::statvfs(&standing) {
             Err(error) => report.failed("disk", format!("{}: {error}", standing.display()), ""),
@@ -236,6 +254,42 @@ mod tests {
         assert!(!report.fit());
         assert_eq!(report.checks[0].what, "configuration");
         assert!(report.checks[0].message.contains("node.toml"), "{report:?}");
+    }
+
+    #[test]
+    fn what_a_check_refuses_a_node_refuses_too() {
+        use civicmesh_exchange::office::{CityOffice, Departure};
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let now = Environment::real().clock.now();
+        let office = CityOffice::init(&dir.path().join("office"), "New York", "America/New_York".parse().unwrap(), now);
+        let departure = Departure {
+            domain: Some("weather".parse().unwrap()),
+            listen: Some("127.0.0.1:7400".parse().unwrap()),
+            department: None,
+            seeds: Vec::new(),
+        };
+        let folder = NodeFolder::new(dir.path().join("weather"));
+        office.unwrap().enroll_out(&folder, &departure, now).unwrap();
+        assert!(check(folder.path()).fit(), "{:?}", check(folder.path()));
+        let token = folder.path().join("tokens/ingest");
+        let refused = |what: &str| {
+            let report = check(folder.path());
+            assert!(!report.fit() && report.checks.iter().any(|check| check.what == what), "{report:?}");
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let started = runtime.block_on(crate::Node::start(folder.path(), Environment::real()));
+            match started {
+                Err(crate::StartError::Unfit { what: found, .. }) => assert_eq!(found, what),
+                Err(error) => panic!("{error}"),
+                Ok(_) => panic!("the node runs"),
+            }
+            assert!(!folder.path().join("vault").exists(), "nothing was opened");
+        };
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+        refused("file modes");
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(dir.path(), folder.path().join("spool")).unwrap();
+        refused("spool");
     }
 
     #[test]

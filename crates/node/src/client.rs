@@ -10,12 +10,11 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use civicmesh_exchange::office::{NodeFolder, OfficeError, Purpose};
 use civicmesh_exchange::tls::{Guest, TlsError};
-use civicmesh_model::names::ProductId;
+use civicmesh_model::names::{DomainName, ProductId};
 use civicmesh_model::time::UtcMicros;
 use civicmesh_proto::department::v1 as wire;
 use civicmesh_proto::department::v1::department_service_client::DepartmentServiceClient;
 use civicmesh_query::{ProductCompleteness, QueryOptions};
-use futures::StreamExt;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,7 +22,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, is_loopback};
 pub use crate::department::Unreadable;
 use crate::department::{asking, completeness_read, detail};
 use crate::environment::Environment;
@@ -40,6 +39,14 @@ const MESSAGE_BYTES_MAX: usize = 8 << 20;
 const ANSWER_BYTES_MAX: usize = 1 << 30;
 /// Pause between two tries while a node is awaited.
 const READY_PAUSE: Duration = Duration::from_millis(50);
+/// Longest wait for a connection, TLS and all.
+const CONNECT_MAX: Duration = Duration::from_secs(15);
+/// Longest wait for what a node has at hand: its status, and news of an ingest, which come every ten seconds.
+const NEWS_MAX: Duration = Duration::from_secs(60);
+/// Longest wait for what a node must work for. It has a limit of its own, which it tells; this one is for a node that hangs.
+const WORK_MAX: Duration = Duration::from_secs(3_600);
+/// How often a connection is probed while a call waits, and how long for an answer: a host that is gone says nothing.
+const PROBE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Why a node could not be asked, or what it said instead of an answer.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +81,30 @@ pub enum ClientError {
     NoCity {
         /// What was given.
         node: String,
+    },
+    /// https without the domain that is expected there.
+    #[error(
+        "{node}: whose node is expected there? name its domain in CIVICMESH_DOMAIN: another domain's node must not see the token"
+    )]
+    NoDomain {
+        /// What was given.
+        node: String,
+    },
+    /// A token over a link that anyone on the way can read.
+    #[error(
+        "{node}: a token is not sent beyond this machine without TLS; use https://, with CIVICMESH_CITY and CIVICMESH_DOMAIN"
+    )]
+    PlainToken {
+        /// What was given.
+        node: String,
+    },
+    /// The node said nothing for too long.
+    #[error("the node at {address} said nothing for {seconds} s; it was given up")]
+    Silent {
+        /// The address.
+        address: String,
+        /// How long it was waited for.
+        seconds: u64,
     },
     /// Nobody answers there.
     #[error("no node answers at {address}; is it running?")]
@@ -122,6 +153,8 @@ pub struct Credentials {
     pub token: Option<String>,
     /// The folder that holds the certificate of the city, `city.pem`: needed for https.
     pub city: Option<PathBuf>,
+    /// The domain whose node is expected: needed for https, since every node of the city has a certificate of the city's.
+    pub domain: Option<DomainName>,
 }
 
 /// When an ingest closes windows.
@@ -252,18 +285,23 @@ impl Client {
     pub fn connect(node: &str, purpose: Purpose, credentials: Credentials) -> Result<Client, ClientError> {
         let target = Target::of(node, purpose, credentials)?;
         let endpoint = Endpoint::from_shared(format!("http://{}", target.address))
-            .map_err(|_| ClientError::NoTarget { node: node.to_owned() })?;
+            .map_err(|_| ClientError::NoTarget { node: node.to_owned() })?
+            .http2_keep_alive_interval(PROBE_INTERVAL)
+            .keep_alive_timeout(PROBE_INTERVAL);
         let network = Environment::real().network;
         let address = target.address.clone();
         let tls = target.tls.map(Arc::new);
         let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
             let (network, address, tls) = (Arc::clone(&network), address.clone(), tls.clone());
             async move {
-                let io = network.connect(&address).await?;
-                let io = match tls {
-                    None => io,
-                    Some(tls) => tls.connect(io).await.map_err(io::Error::other)?,
+                let connecting = async {
+                    let io = network.connect(&address).await?;
+                    match tls {
+                        None => Ok(io),
+                        Some(tls) => tls.connect(io).await.map_err(io::Error::other),
+                    }
                 };
+                let io = tokio::time::timeout(CONNECT_MAX, connecting).await.map_err(|_| io::ErrorKind::TimedOut)??;
                 Ok::<_, io::Error>(hyper_util::rt::TokioIo::new(io))
             }
         }));
@@ -292,10 +330,11 @@ impl Client {
         let (parts, sent) = upload(request).await?;
         let total = sent.total;
         let outgoing = self.request(ReceiverStream::new(parts));
-        let mut incoming = self.service.ingest(outgoing).await.map_err(|status| self.refused(status))?.into_inner();
+        let mut service = self.service.clone();
+        let mut incoming = self.within(NEWS_MAX, service.ingest(outgoing)).await?.into_inner();
         let mut summary = None;
-        while let Some(response) = incoming.next().await {
-            match response.map_err(|status| self.refused(status))?.news {
+        while let Some(response) = self.within(NEWS_MAX, incoming.message()).await? {
+            match response.news {
                 Some(wire::ingest_response::News::Progress(progress)) => {
                     let wire::IngestProgress {
                         bytes_received,
@@ -335,7 +374,8 @@ impl Client {
     pub async fn undo(&mut self, dataset: &str, file: &Path) -> Result<u64, ClientError> {
         let message = wire::UndoIngestRequest { dataset: dataset.to_owned(), file: name_of(file) };
         let request = self.request(message);
-        let undone = self.service.undo_ingest(request).await.map_err(|status| self.refused(status))?;
+        let mut service = self.service.clone();
+        let undone = self.within(WORK_MAX, service.undo_ingest(request)).await?;
         Ok(undone.into_inner().rows)
     }
 
@@ -351,10 +391,11 @@ impl Client {
     pub async fn query(&mut self, sql: &str, options: &QueryOptions) -> Result<QueryAnswer, ClientError> {
         let begun = tokio::time::Instant::now();
         let request = self.request(asking(sql, options));
-        let mut parts = self.service.query(request).await.map_err(|status| self.refused(status))?.into_inner();
+        let mut service = self.service.clone();
+        let mut parts = self.within(WORK_MAX, service.query(request)).await?.into_inner();
         let (mut ipc, mut completeness) = (Vec::new(), None);
-        while let Some(part) = parts.next().await {
-            match part.map_err(|status| self.refused(status))?.part {
+        while let Some(part) = self.within(NEWS_MAX, parts.message()).await? {
+            match part.part {
                 Some(wire::query_response::Part::Ipc(bytes)) if ipc.len() + bytes.len() <= ANSWER_BYTES_MAX => {
                     ipc.extend_from_slice(&bytes);
                 }
@@ -374,14 +415,16 @@ impl Client {
     /// The city as the node sees it.
     pub async fn status(&mut self) -> Result<CityStatus, ClientError> {
         let request = self.request(wire::StatusRequest {});
-        let status = self.service.status(request).await.map_err(|status| self.refused(status))?;
+        let mut service = self.service.clone();
+        let status = self.within(NEWS_MAX, service.status(request)).await?;
         Ok(status.into_inner().try_into()?)
     }
 
     /// What would leave, were the contract active.
     pub async fn preview(&mut self, product: &str) -> Result<ProductPreview, ClientError> {
         let request = self.request(wire::PreviewRequest { product: product.to_owned() });
-        let preview = self.service.preview(request).await.map_err(|status| self.refused(status))?;
+        let mut service = self.service.clone();
+        let preview = self.within(WORK_MAX, service.preview(request)).await?;
         Ok(preview.into_inner().try_into()?)
     }
 
@@ -391,6 +434,18 @@ impl Client {
             request.metadata_mut().insert("authorization", bearer.clone());
         }
         request
+    }
+
+    /// What a call gives, unless the node is silent for longer than `wait_max`.
+    async fn within<T>(
+        &self,
+        wait_max: Duration,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, ClientError> {
+        match tokio::time::timeout(wait_max, call).await {
+            Ok(answered) => answered.map_err(|status| self.refused(status)),
+            Err(_) => Err(ClientError::Silent { address: self.address.clone(), seconds: wait_max.as_secs() }),
+        }
     }
 
     fn refused(&self, status: Status) -> ClientError {
@@ -459,15 +514,19 @@ struct Target {
 impl Target {
     fn of(node: &str, purpose: Purpose, credentials: Credentials) -> Result<Target, ClientError> {
         let wrong = || ClientError::NoTarget { node: node.to_owned() };
-        let Credentials { token, city } = credentials;
+        let Credentials { token, city, domain } = credentials;
         if let Some(address) = node.strip_prefix("http://") {
             let address = address.trim_end_matches('/').to_owned();
+            if token.is_some() && !is_loopback(&address) {
+                return Err(ClientError::PlainToken { node: node.to_owned() });
+            }
             return Ok(Target { address, tls: None, bearer: bearer(token)? });
         }
         if let Some(address) = node.strip_prefix("https://") {
             let address = address.trim_end_matches('/').to_owned();
             let city = city.ok_or_else(|| ClientError::NoCity { node: node.to_owned() })?;
-            let tls = Some(Guest::load(&city, None, Environment::real().clock)?);
+            let domain = domain.ok_or_else(|| ClientError::NoDomain { node: node.to_owned() })?;
+            let tls = Some(Guest::load(&city, Some(domain), Environment::real().clock)?);
             return Ok(Target { address, tls, bearer: bearer(token)? });
         }
         if node.contains("://") {

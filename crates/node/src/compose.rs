@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -22,11 +23,13 @@ use civicmesh_model::vault_id::VaultId;
 use civicmesh_query::{CityView, Engine, QueryError};
 use civicmesh_store::StoreError;
 use civicmesh_vault::{Vault, VaultError};
+use futures::FutureExt;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::check::{self, Check, CheckState};
 use crate::config::{Config, ConfigError};
 use crate::contracts::{self, OwnContract};
 use crate::environment::{Environment, Storage};
@@ -125,9 +128,29 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// A task ended that should run for as long as the node does.
+    #[error("{task} ended by a defect; the node cannot go on, and its log says where")]
+    Defect {
+        /// The task.
+        task: &'static str,
+    },
+    /// The folder is not fit to run.
+    #[error("{what}: {message}{}", mend_of(.mend))]
+    Unfit {
+        /// What was checked.
+        what: &'static str,
+        /// What was found.
+        message: String,
+        /// How to mend it; may be empty.
+        mend: String,
+    },
     /// The node was stopped while it started.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+fn mend_of(mend: &str) -> String {
+    if mend.is_empty() { String::new() } else { format!("; {mend}") }
 }
 
 /// What the tasks of one node share.
@@ -156,6 +179,8 @@ pub(crate) struct Parts {
     pub(crate) spool: PathBuf,
     /// Places for ingests.
     pub(crate) ingests: Arc<Semaphore>,
+    /// Room for answers that are on their way.
+    pub(crate) outgoing: department::Outgoing,
     pub(crate) tasks: Tasks,
     /// When the clock was last looked at, as the node measures time without it.
     pub(crate) clock_look: Mutex<Option<Instant>>,
@@ -202,7 +227,10 @@ impl Node {
     ) -> Result<Running, StartError> {
         let config = Config::read(dir)?;
         let (folder, opening) = (NodeFolder::new(dir), environment.clone());
-        let open = run_blocking(&*environment.blocking, move || open(folder, config, opening, rows_gone));
+        let open = run_blocking(&*environment.blocking, move || {
+            must_be_fit(&folder, &config, &opening)?;
+            open(folder, config, opening, rows_gone)
+        });
         let (parts, publishers) = open.await??;
         let parts = Arc::new(parts);
         let city = listen(&*environment.network, &parts.config.node.city_listen).await?;
@@ -233,7 +261,7 @@ impl Running {
         &self.department_address
     }
 
-    /// Ends when one of the listeners fails or a database takes no more writes, which does not happen while all is well.
+    /// Ends when a listener or a task fails or a database takes no more writes, which does not happen while all is well.
     pub async fn failed(&mut self) -> StartError {
         match self.failed.recv().await {
             Some(error) => error,
@@ -288,28 +316,58 @@ fn spawn(
         ("city", Box::pin(city::serve(Arc::clone(parts), city)) as Server),
         ("department", Box::pin(department::serve(Arc::clone(parts), department))),
     ] {
-        let (fail, abort) = (fail.clone(), abort.clone());
-        servers.spawn(async move {
-            tokio::select! {
-                () = abort.cancelled() => {}
-                ended = server => if let Err(reason) = ended {
-                    // whoever hears of one failure ends the node: more need no place
-                    let _ = fail.try_send(StartError::Serve { side, reason });
-                },
-            }
-        });
+        let (failing, abort, stopping) = (fail.clone(), abort.clone(), stop.clone());
+        let serving = async move {
+            let ended = tokio::select! {
+                () = abort.cancelled() => return,
+                ended = server => ended,
+            };
+            let reason = match ended {
+                Err(reason) => reason,
+                Ok(()) if stopping.is_cancelled() => return,
+                Ok(()) => "it takes no more connections".to_owned(),
+            };
+            // whoever hears of one failure ends the node: more need no place
+            let _ = failing.try_send(StartError::Serve { side, reason });
+        };
+        servers.spawn(watched(side, serving, &fail));
     }
-    publishers.start(&parts.environment, millis(config.publisher.interval_ms), metrics, others, abort);
-    others.spawn(city::puller(parts).run(stop.clone()));
+    publishers.start(&parts.environment, millis(config.publisher.interval_ms), metrics, (others, &fail), abort);
+    others.spawn(watched("the puller", city::puller(parts).run(stop.clone()), &fail));
     let reload = millis(config.pull.reload_interval_ms);
-    others.spawn(upkeep::every(reload, reload, Arc::clone(parts), stop.clone(), upkeep::reload));
-    others.spawn(upkeep::watch_databases(Arc::clone(parts), stop.clone(), fail));
-    others.spawn(upkeep::every(upkeep::MERGE_PERIOD, upkeep::MERGE_PERIOD, Arc::clone(parts), stop.clone(), upkeep::merge));
+    others.spawn(watched(
+        "the reload",
+        upkeep::every(reload, reload, Arc::clone(parts), stop.clone(), upkeep::reload),
+        &fail,
+    ));
+    let period = upkeep::MERGE_PERIOD;
+    let merging = upkeep::every(period, period, Arc::clone(parts), stop.clone(), upkeep::merge);
+    others.spawn(watched("the merging", merging, &fail));
+    let watching = upkeep::watch_databases(Arc::clone(parts), stop.clone(), fail.clone());
+    others.spawn(watched("the watch over the databases", watching, &fail));
     let (retention, delay) = (millis(config.publisher.retention_interval_ms), upkeep::RETENTION_DELAY);
-    others.spawn(upkeep::every(retention, delay, Arc::clone(parts), stop.clone(), upkeep::retain));
+    others.spawn(watched(
+        "the retention",
+        upkeep::every(retention, delay, Arc::clone(parts), stop.clone(), upkeep::retain),
+        &fail,
+    ));
     servers.close();
     others.close();
     failed
+}
+
+/// A task whose panic fails the node: nobody else would notice that it is gone.
+pub(crate) fn watched(
+    task: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+    fail: &mpsc::Sender<StartError>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let fail = fail.clone();
+    async move {
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            let _ = fail.try_send(StartError::Defect { task });
+        }
+    }
 }
 
 /// A server until it ends, with the reason if it should not have.
@@ -364,6 +422,15 @@ fn draw_id(entropy: &dyn Entropy) -> VaultId {
     VaultId(id)
 }
 
+/// Refuses what `civicmesh node check` refuses, in its words.
+fn must_be_fit(folder: &NodeFolder, config: &Config, environment: &Environment) -> Result<(), StartError> {
+    let report = check::check_folder(folder, config, &environment.clock);
+    match report.checks.into_iter().find(|check| check.state == CheckState::Failed) {
+        Some(Check { what, message, mend, .. }) => Err(StartError::Unfit { what, message, mend }),
+        None => Ok(()),
+    }
+}
+
 /// Makes every part, in the order in which they need each other. Opens the databases, and no port.
 fn open(
     folder: NodeFolder,
@@ -376,11 +443,12 @@ fn open(
     let city = city_view(&config, &tls, &roster)?;
     let contracts = own_contracts(&folder, &city.domain)?;
     let tokens = department::Tokens::read(&folder)?;
-    let spool = department::prepare(folder.path())
-        .map_err(|error| StartError::Folder { path: folder.path().to_owned(), error })?;
     let secret = folder.domain_secret()?;
     let keys = Arc::new(ReleaseKeys { signing: Arc::new(folder.release_key()?), salt: SaltKey::new(*secret.expose()) });
     let (vault, ledger) = databases(&folder, &config, &environment, &city)?;
+    // the databases are this process's now, and so is what lies in the spool
+    let spool = department::prepare(folder.path())
+        .map_err(|error| StartError::Folder { path: folder.path().to_owned(), error })?;
     must_have_what_was_counted(&vault, &ledger, rows_gone, &*environment.entropy)?;
     let secret = ContributorSecret::new(secret.expose());
     let mut products = Vec::new();
@@ -416,6 +484,10 @@ fn open(
     let parts = Parts {
         engine: Engine::new(Arc::clone(&ledger), city.clone(), query_limits(&config))?,
         ingests: Arc::new(Semaphore::new(config.limits.ingests_max)),
+        outgoing: department::Outgoing::new(
+            u32::try_from(config.limits.answers_bytes_max).unwrap_or(u32::MAX),
+            millis(config.limits.answer_idle_ms_max),
+        ),
         traffic: Arc::default(),
         links: Arc::default(),
         metrics: Arc::new(Metrics::new()),
@@ -485,4 +557,18 @@ fn databases(
     let vault = Vault::open(&folder.path().join(&config.node.vault), &vault)?;
     let ledger = Ledger::open(&folder.path().join(&config.node.ledger), ledger)?;
     Ok((Arc::new(vault), Arc::new(ledger)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_fails_the_node() {
+        let (fail, mut failed) = mpsc::channel(FAILURES_MAX);
+        watched("a task that ends", async {}, &fail).await;
+        watched("a task with a defect", async { panic!("on purpose") }, &fail).await;
+        let error = failed.recv().await.unwrap();
+        assert!(matches!(error, StartError::Defect { task: "a task with a defect" }), "{error}");
+    }
 }

@@ -26,6 +26,13 @@ pub const CONFIG_FILE: &str = "node.toml";
 /// Longest `node.toml` that is read, in bytes.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
+/// Greatest value of a time, in milliseconds: 30 days.
+const MS_MAX: u64 = 30 * 86_400_000;
+/// Greatest value of a count of things at once.
+const COUNT_MAX: u64 = 1 << 20;
+/// Greatest value of the largest answer, in bytes: what a client of ours takes.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+
 /// What `node.toml` says.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +64,10 @@ pub struct NodeSection {
     pub city_listen: String,
     /// Where the department itself connects, as HOST:PORT.
     pub department_listen: String,
+    /// Where the department's tools that speak PostgreSQL's protocol connect, as HOST:PORT; nowhere by default. TLS is
+    /// offered there, and demanded beyond loopback.
+    #[serde(default)]
+    pub department_postgres_listen: Option<String>,
     /// Addresses of peers to ask first; the roster that they hand out names the others.
     #[serde(default)]
     pub seeds: Vec<Address>,
@@ -128,6 +139,18 @@ pub struct LimitsSection {
     pub cells_max: usize,
     /// Open connections on the department's listener.
     pub connections_max: usize,
+    /// Open connections on the department's listener from one address; one more is closed.
+    pub connections_per_address_max: usize,
+    /// Longest that no byte passes over a connection beside the time that a query may take, in milliseconds.
+    pub connection_idle_ms_max: u64,
+    /// Longest pause within an upload, in milliseconds.
+    pub upload_idle_ms_max: u64,
+    /// Longest that one upload may take, in milliseconds.
+    pub upload_ms_max: u64,
+    /// All answers together that are on their way to whoever asked, in bytes; one more is answered "busy".
+    pub answers_bytes_max: usize,
+    /// Longest that an answer waits to be read on, in milliseconds.
+    pub answer_idle_ms_max: u64,
 }
 
 fn default_vault() -> PathBuf {
@@ -172,6 +195,12 @@ impl Default for LimitsSection {
             query_ms_max: 60_000,
             cells_max: 100_000,
             connections_max: 1_024,
+            connections_per_address_max: 256,
+            connection_idle_ms_max: 300_000,
+            upload_idle_ms_max: 60_000,
+            upload_ms_max: 6 * 3_600_000,
+            answers_bytes_max: 256 << 20,
+            answer_idle_ms_max: 60_000,
         }
     }
 }
@@ -232,6 +261,11 @@ impl Config {
         is_loopback(&self.node.department_listen)
     }
 
+    /// Whether the listener for PostgreSQL's protocol stays on this machine.
+    pub fn postgres_is_loopback(&self) -> bool {
+        self.node.department_postgres_listen.as_deref().is_none_or(is_loopback)
+    }
+
     /// How long a stop waits for work in flight.
     pub fn stop_deadline(&self) -> Duration {
         Duration::from_millis(self.node.stop_deadline_ms)
@@ -240,7 +274,8 @@ impl Config {
     /// The rules that types cannot state. The error holds the key and the message.
     fn check(&self) -> Result<(), (&'static str, String)> {
         let addresses = [("city_listen", &self.node.city_listen), ("department_listen", &self.node.department_listen)];
-        for (key, address) in addresses {
+        let postgres = self.node.department_postgres_listen.as_ref();
+        for (key, address) in addresses.into_iter().chain(postgres.map(|address| ("department_postgres_listen", address))) {
             host_and_port(address).map_err(|message| (key, message))?;
         }
         if !self.department.tls && !self.department_is_loopback() {
@@ -253,25 +288,42 @@ impl Config {
         if self.node.vault == self.node.ledger {
             return Err(("ledger", "raw observations and releases need a folder each; name another".to_owned()));
         }
-        let positive = [
-            ("interval_ms", self.publisher.interval_ms.min(self.pull.interval_ms.into())),
-            ("backoff_ms_max", self.pull.backoff_ms_max.into()),
-            ("reload_interval_ms", self.pull.reload_interval_ms),
-            ("product_entries_max", self.pull.product_entries_max),
-            ("product_bytes_max", self.pull.product_bytes_max),
-            ("retention_interval_ms", self.publisher.retention_interval_ms),
-            ("windows_max", self.publisher.windows_max as u64),
-            ("ingests_max", self.limits.ingests_max as u64),
-            ("upload_bytes_max", self.limits.upload_bytes_max),
-            ("queries_max", self.limits.queries_max as u64),
-            ("query_memory_bytes_max", self.limits.query_memory_bytes_max as u64),
-            ("result_bytes_max", self.limits.result_bytes_max as u64),
-            ("query_ms_max", self.limits.query_ms_max),
-            ("cells_max", self.limits.cells_max as u64),
-            ("connections_max", self.limits.connections_max as u64),
+        self.check_ranges()?;
+        if self.limits.answers_bytes_max < self.limits.result_bytes_max {
+            return Err(("answers_bytes_max", "must hold the largest answer, `result_bytes_max`, at least".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn check_ranges(&self) -> Result<(), (&'static str, String)> {
+        let (node, publisher, pull, limits) = (&self.node, &self.publisher, &self.pull, &self.limits);
+        let ranges = [
+            ("interval_ms", publisher.interval_ms.min(pull.interval_ms.into()), MS_MAX),
+            ("interval_ms", publisher.interval_ms.max(pull.interval_ms.into()), MS_MAX),
+            ("backoff_ms_max", pull.backoff_ms_max.into(), MS_MAX),
+            ("reload_interval_ms", pull.reload_interval_ms, MS_MAX),
+            ("product_entries_max", pull.product_entries_max, u64::MAX),
+            ("product_bytes_max", pull.product_bytes_max, u64::MAX),
+            ("stop_deadline_ms", node.stop_deadline_ms, MS_MAX),
+            ("retention_interval_ms", publisher.retention_interval_ms, MS_MAX),
+            ("windows_max", publisher.windows_max as u64, COUNT_MAX),
+            ("ingests_max", limits.ingests_max as u64, COUNT_MAX),
+            ("upload_bytes_max", limits.upload_bytes_max, i64::MAX as u64),
+            ("queries_max", limits.queries_max as u64, COUNT_MAX),
+            ("query_memory_bytes_max", limits.query_memory_bytes_max as u64, isize::MAX as u64),
+            ("result_bytes_max", limits.result_bytes_max as u64, ANSWER_BYTES_MAX),
+            ("query_ms_max", limits.query_ms_max, MS_MAX),
+            ("cells_max", limits.cells_max as u64, u32::MAX.into()),
+            ("connections_max", limits.connections_max as u64, COUNT_MAX),
+            ("connections_per_address_max", limits.connections_per_address_max as u64, COUNT_MAX),
+            ("connection_idle_ms_max", limits.connection_idle_ms_max, MS_MAX),
+            ("upload_idle_ms_max", limits.upload_idle_ms_max, MS_MAX),
+            ("upload_ms_max", limits.upload_ms_max, MS_MAX),
+            ("answers_bytes_max", limits.answers_bytes_max as u64, u32::MAX.into()),
+            ("answer_idle_ms_max", limits.answer_idle_ms_max, MS_MAX),
         ];
-        match positive.iter().find(|(_, value)| *value == 0) {
-            Some((key, _)) => Err((key, "must be at least 1".to_owned())),
+        match ranges.iter().find(|(_, value, most)| !(1..=*most).contains(value)) {
+            Some((key, _, most)) => Err((key, format!("must be at least 1, and at most {most}"))),
             None => Ok(()),
         }
     }
@@ -373,5 +425,19 @@ mod tests {
     fn a_zero_limit_is_refused() {
         let error = parse(&format!("{TERSE}[limits]\ncells_max = 0\n")).unwrap_err();
         assert_eq!(error.key, "cells_max");
+    }
+
+    #[test]
+    fn a_limit_that_no_part_can_keep_is_refused_with_its_line() {
+        for (key, value) in [
+            ("connections_max", usize::MAX.to_string()),
+            ("queries_max", (usize::MAX >> 2).to_string()),
+            ("query_ms_max", i64::MAX.to_string()),
+            ("answers_bytes_max", "1".to_owned()),
+        ] {
+            let value: u128 = value.parse().unwrap();
+            let error = parse(&format!("{TERSE}[limits]\n{key} = {}\n", value.min(i64::MAX as u128))).unwrap_err();
+            assert_eq!((error.line, error.key.as_str()), (Some(6), key), "{error}");
+        }
     }
 }

@@ -304,17 +304,22 @@ fn method_text(method: &Method) -> String {
 fn sources(parts: &Parts, now: UtcMicros) -> Result<Vec<SourceStatus>, StatusError> {
     let mut found = Vec::new();
     for product in &parts.products {
-        let files = parts.vault.files(product.dataset())?;
+        // files and rows by source, in one look over the files: there may be very many
+        let mut delivered: BTreeMap<SourceName, (u64, u64)> = BTreeMap::new();
+        for FileEntry { source, finished, totals, .. } in parts.vault.files(product.dataset())? {
+            let (files, rows) = delivered.entry(source).or_default();
+            *files += u64::from(finished);
+            *rows += totals.accepted + totals.corrected;
+        }
         for source in parts.vault.sources(product.dataset())? {
-            let delivered = files.iter().filter(|file| file.source == source.name);
-            let stored = |file: &FileEntry| file.totals.accepted + file.totals.corrected;
+            let (files, rows) = delivered.get(&source.name).copied().unwrap_or_default();
             found.push(SourceStatus {
                 dataset: product.dataset().clone(),
                 watermark: source.watermark,
                 last_delivery: Some(source.heard_at),
                 idle: source.heard_at.after(product.contract.idle_after) < now,
-                files: delivered.clone().filter(|file| file.finished).count() as u64,
-                rows: delivered.map(stored).sum(),
+                files,
+                rows,
                 source: source.name,
             });
         }

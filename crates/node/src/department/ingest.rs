@@ -1,7 +1,8 @@
 //! One file on its way in: spooled, read, stored, and its windows closed. News streams back all the while.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use civicmesh_exchange::link::run_blocking;
 use civicmesh_exchange::request_id::RequestId;
@@ -13,6 +14,7 @@ use civicmesh_proto::department::v1::ErrorCode;
 use civicmesh_proto::department::v1::ingest_request::Part;
 use civicmesh_proto::department::v1::ingest_response::News;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::{interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -36,6 +38,9 @@ const FILE_NAME_BYTES_MAX: usize = 255;
 /// Bytes between two reports of an upload.
 const UPLOAD_REPORT_BYTES: u64 = 1 << 20;
 
+/// Longest that a caller hears nothing of its ingest.
+const NEWS_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Where news of one ingest goes.
 type Sender = mpsc::Sender<Result<proto::IngestResponse, Status>>;
 
@@ -55,15 +60,24 @@ pub(super) fn begin(
     })?;
     let (news, receiver) = mpsc::channel(NEWS_MAX);
     let abort = parts.tasks.abort.clone();
-    let taking = Taking { parts: Arc::clone(parts), news: news.clone() };
+    let taking = Taking { parts: Arc::clone(parts), news: news.clone(), told: Mutex::default() };
     let work = async move {
-        let last = tokio::select! {
-            () = news.closed() => {
-                tracing::info!("the caller hung up; what was stored is kept");
-                return;
+        let mut beat = interval(NEWS_INTERVAL);
+        let running = taking.run(incoming, place);
+        tokio::pin!(running);
+        let last = loop {
+            tokio::select! {
+                () = news.closed() => {
+                    tracing::info!("the caller hung up; what was stored is kept");
+                    return;
+                }
+                () = abort.cancelled() => {
+                    let stopping = "the node is stopping; send the file again, it resumes";
+                    break Err(Failure::new(ErrorCode::Stopping, stopping));
+                }
+                ended = &mut running => break ended.map(News::Summary),
+                _ = beat.tick() => taking.tell_again(),
             }
-            () = abort.cancelled() => Err(Failure::new(ErrorCode::Stopping, "the node is stopping; send the file again, it resumes")),
-            ended = taking.run(incoming, place) => ended.map(News::Summary),
         };
         let last = last.map(|news| proto::IngestResponse { news: Some(news) });
         // who hung up meanwhile needs no answer
@@ -100,6 +114,8 @@ enum Until {
 struct Taking {
     parts: Arc<Parts>,
     news: Sender,
+    /// The last progress that was told.
+    told: Mutex<proto::IngestProgress>,
 }
 
 impl Taking {
@@ -108,11 +124,14 @@ impl Taking {
         mut incoming: Streaming<proto::IngestRequest>,
         place: OwnedSemaphorePermit,
     ) -> Result<proto::IngestSummary, Failure> {
-        let Some(Part::Header(header)) = next(&mut incoming).await? else {
+        let limits = &self.parts.config.limits;
+        let idle_max = Duration::from_millis(limits.upload_idle_ms_max);
+        let Some(Part::Header(header)) = next(&mut incoming, idle_max).await? else {
             return Err(Failure::new(ErrorCode::Invalid, "an ingest begins with its header"));
         };
         let header = Arc::new(self.header(header)?);
-        let upload = self.receive(&mut incoming).await?;
+        let receiving = timeout(Duration::from_millis(limits.upload_ms_max), self.receive(&mut incoming, idle_max));
+        let upload = receiving.await.unwrap_or_else(|_| Err(too_slow("the upload took too long", "upload_ms_max")))?;
         let summary = self.store(&header, upload, place).await?;
         if !summary.known {
             self.count(&header.product, &summary);
@@ -150,13 +169,17 @@ impl Taking {
     }
 
     /// Spools the file's bytes to the disk.
-    async fn receive(&self, incoming: &mut Streaming<proto::IngestRequest>) -> Result<Upload, Failure> {
+    async fn receive(
+        &self,
+        incoming: &mut Streaming<proto::IngestRequest>,
+        idle_max: Duration,
+    ) -> Result<Upload, Failure> {
         let parts = &self.parts;
         let bytes_max = parts.config.limits.upload_bytes_max;
         let mut upload = Upload::new(&parts.spool, bytes_max, parts.environment.entropy.as_ref()).map_err(disk)?;
         let mut reported = 0;
         loop {
-            match next(incoming).await? {
+            match next(incoming, idle_max).await? {
                 Some(Part::Chunk(chunk)) => {
                     let (returned, written) = run_blocking(&*parts.environment.blocking, move || {
                         let written = upload.write(&chunk);
@@ -179,8 +202,8 @@ impl Taking {
             }
             if upload.bytes() - reported >= UPLOAD_REPORT_BYTES {
                 reported = upload.bytes();
-                self.tell(News::Progress(proto::IngestProgress { bytes_received: reported, ..Default::default() }))
-                    .await;
+                self.note(proto::IngestProgress { bytes_received: reported, ..Default::default() });
+                self.tell_again();
             }
         }
     }
@@ -213,7 +236,9 @@ impl Taking {
                 Some(reject) = rejected.recv() => self.tell(News::Reject(shown(reject))).await,
                 Ok(()) = progressed.changed() => {
                     let progress = *progressed.borrow_and_update();
-                    self.tell(News::Progress(told(bytes_received, progress))).await;
+                    let progress = told(bytes_received, progress);
+                    self.note(progress);
+                    self.tell(News::Progress(progress)).await;
                 }
                 ended = &mut ingested => {
                     while let Ok(reject) = rejected.try_recv() {
@@ -306,6 +331,16 @@ impl Taking {
         .map_err(Failure::from)
     }
 
+    fn note(&self, progress: proto::IngestProgress) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    /// Tells the last progress, so that the caller knows that the node is there. Where news wait already, it does not.
+    fn tell_again(&self) {
+        let progress = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.news.try_send(Ok(proto::IngestResponse { news: Some(News::Progress(progress)) }));
+    }
+
     /// Who hung up needs no news: the task ends at its next wait.
     async fn tell(&self, news: News) {
         let _ = self.news.send(Ok(proto::IngestResponse { news: Some(news) })).await;
@@ -347,11 +382,12 @@ impl Watch for Watching {
     }
 }
 
-async fn next(incoming: &mut Streaming<proto::IngestRequest>) -> Result<Option<Part>, Failure> {
-    match incoming.message().await {
-        Ok(Some(message)) => Ok(message.part),
-        Ok(None) => Ok(None),
-        Err(_) => Err(Failure::new(
+async fn next(incoming: &mut Streaming<proto::IngestRequest>, idle_max: Duration) -> Result<Option<Part>, Failure> {
+    match timeout(idle_max, incoming.message()).await {
+        Err(_) => Err(too_slow("nothing came for too long", "upload_idle_ms_max")),
+        Ok(Ok(Some(message))) => Ok(message.part),
+        Ok(Ok(None)) => Ok(None),
+        Ok(Err(_)) => Err(Failure::new(
             ErrorCode::Invalid,
             "the stream broke off; nothing past the last acknowledged row was stored",
         )),
@@ -396,6 +432,12 @@ fn told(bytes_received: u64, progress: Progress) -> proto::IngestProgress {
         bytes_read: bytes,
         bytes_to_read: bytes_total,
     }
+}
+
+/// An upload that held its place for too long.
+fn too_slow(what: &str, limit: &str) -> Failure {
+    Failure::new(ErrorCode::Invalid, format!("{what}; the upload's place was given to others, and nothing was stored"))
+        .instead(format!("send the file again, or raise `{limit}` under [limits] in node.toml"))
 }
 
 fn too_large(bytes_max: u64) -> Failure {

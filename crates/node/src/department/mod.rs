@@ -3,6 +3,7 @@
 mod authorize;
 mod failure;
 mod ingest;
+mod outgoing;
 mod query;
 mod question;
 mod server;
@@ -19,7 +20,7 @@ use civicmesh_model::names::ProductId;
 use civicmesh_proto::department::v1 as proto;
 use civicmesh_proto::department::v1::ErrorCode;
 use civicmesh_proto::department::v1::department_service_server::DepartmentService;
-use futures::{Stream, stream};
+use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::authorize::authorize;
@@ -31,9 +32,10 @@ use civicmesh_exchange::request_id::RequestId;
 
 pub(crate) use self::authorize::Tokens;
 pub(crate) use self::failure::detail;
-pub(crate) use self::server::serve;
-pub(crate) use self::upload::prepare;
+pub(crate) use self::outgoing::Outgoing;
 pub(crate) use self::question::asking;
+pub(crate) use self::server::serve;
+pub(crate) use self::upload::{must_be_own, prepare};
 pub use self::wire::Unreadable;
 pub(crate) use self::wire::completeness_read;
 
@@ -103,8 +105,7 @@ impl DepartmentService for Department {
         let id = request_id(&request);
         let answered = async {
             self.authorize(&request, &[Purpose::Query])?;
-            let responses = query::answer(&self.parts, request.into_inner()).await?;
-            Ok(Box::pin(stream::iter(responses.into_iter().map(Ok))) as Self::QueryStream)
+            query::answer(&self.parts, request.into_inner()).await
         };
         answer(answered.await, id.as_ref())
     }

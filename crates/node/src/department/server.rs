@@ -1,6 +1,7 @@
 //! The department's server: gRPC with health and reflection, `/metrics` and `/healthz`, on one listener.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::middleware::from_fn_with_state;
@@ -16,7 +17,7 @@ use tonic::transport::Server;
 use super::Department;
 use super::authorize::authorize_header;
 use crate::compose::Parts;
-use crate::listener::accept;
+use crate::listener::{Bounds, accept};
 use crate::metrics::METRICS_MEDIA_TYPE;
 use crate::reflection;
 use crate::requests::identify;
@@ -31,7 +32,7 @@ const CALLS_MAX: usize = 64;
 pub(crate) async fn serve(parts: Arc<Parts>, listener: Box<dyn Listener>) -> Result<(), String> {
     let router = routes(&parts).await?;
     let tls = parts.config.department.tls.then(|| Arc::clone(&parts.tls));
-    let incoming = accept(listener, tls, parts.config.limits.connections_max, &parts.tasks.others, &parts.tasks.stop);
+    let incoming = accept(listener, tls, bounds(&parts), &parts.tasks.others, &parts.tasks.stop);
     let stop = parts.tasks.stop.clone();
     Server::builder()
         .accept_http1(true)
@@ -40,6 +41,17 @@ pub(crate) async fn serve(parts: Arc<Parts>, listener: Box<dyn Listener>) -> Res
         .serve_with_incoming_shutdown(incoming, async move { stop.cancelled().await })
         .await
         .map_err(|error| error.to_string())
+}
+
+/// What bounds the connections. One over which a question is answered is not idle: it may be silent for as long as the
+/// answer may take.
+pub(super) fn bounds(parts: &Parts) -> Bounds {
+    let limits = &parts.config.limits;
+    Bounds {
+        connections_max: limits.connections_max,
+        per_address_max: limits.connections_per_address_max,
+        idle_max: Duration::from_millis(limits.connection_idle_ms_max.saturating_add(limits.query_ms_max)),
+    }
 }
 
 async fn routes(parts: &Arc<Parts>) -> Result<axum::Router, String> {

@@ -13,10 +13,12 @@ use civicmesh_exchange::link::Entropy;
 /// The folder of uploads in a node's folder.
 pub(crate) const SPOOL_FOLDER: &str = "spool";
 
-/// Makes the folder of uploads in the node's folder `dir` and empties it.
+/// Makes the folder of uploads in the node's folder `dir` and empties it. To be called by whoever holds the node's
+/// databases: what lies there may be another process's.
 pub(crate) fn prepare(dir: &Path) -> io::Result<PathBuf> {
     let spool = dir.join(SPOOL_FOLDER);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&spool)?;
+    must_be_own(dir)?;
     for entry in fs::read_dir(&spool)? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
@@ -24,6 +26,19 @@ pub(crate) fn prepare(dir: &Path) -> io::Result<PathBuf> {
         }
     }
     Ok(spool)
+}
+
+/// Refuses a folder of uploads that is a link: what is behind it is not the node's to empty.
+pub(crate) fn must_be_own(dir: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(dir.join(SPOOL_FOLDER)) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::NotADirectory,
+            "`spool` must be a folder of the node's own, and no link to another: remove it, the node makes it anew",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Why bytes were not taken.
@@ -109,6 +124,15 @@ mod tests {
         let path = upload.path().to_owned();
         drop(upload);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_spool_that_is_a_link_is_refused_and_what_is_behind_it_stays() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(other.path().join("thesis"), "years of work").unwrap();
+        std::os::unix::fs::symlink(other.path(), dir.path().join(SPOOL_FOLDER)).unwrap();
+        assert_eq!(prepare(dir.path()).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert!(other.path().join("thesis").exists());
     }
 
     #[test]

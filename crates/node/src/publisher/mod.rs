@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::compose::{StartError, watched};
 use crate::environment::Environment;
 use crate::metrics::Metrics;
 
@@ -55,19 +56,19 @@ pub(crate) struct Publishers {
 pub(crate) struct Idle(Vec<(Arc<Product>, mpsc::Receiver<Waiter>)>);
 
 impl Idle {
-    /// Starts one task a product on `tracker`, until `stop`.
+    /// Starts one task a product on the tracker, until `stop`. One that ends by a defect fails the node.
     pub(crate) fn start(
         self,
         environment: &Environment,
         interval: Duration,
         metrics: &Arc<Metrics>,
-        tracker: &TaskTracker,
+        (tracker, fail): (&TaskTracker, &mpsc::Sender<StartError>),
         stop: &CancellationToken,
     ) {
         for (product, waiters) in self.0 {
             let (environment, metrics, stop) = (environment.clone(), Arc::clone(metrics), stop.clone());
             let task = Task { product, environment, interval, metrics, stop };
-            tracker.spawn(task.run(waiters));
+            tracker.spawn(watched("a publisher", task.run(waiters), fail));
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Streaming};
 
 use super::fixture::{City, DAILY, TRIPS, eventually};
-use crate::client::{ClientError, IngestEvent};
+use crate::client::{Client, ClientError, Credentials, IngestEvent};
 use crate::config::Config;
 
 /// An upload that goes no further than it is told to.
@@ -71,6 +71,40 @@ async fn a_caller_who_hangs_up_gives_the_place_back() {
     assert_eq!(spooled(&city, "weather"), 0);
     let large = city.try_ingest("weather", "daily", "b.csv", &WEATHER.repeat(10)).await.unwrap_err();
     assert!(matches!(&large, ClientError::Refused { code, .. } if code == "ERROR_CODE_TOO_LARGE"), "{large:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_upload_gives_its_place_back() {
+    let city = City::found();
+    city.enroll("weather", DAILY).await;
+    city.configure("weather", "\n[limits]\ningests_max = 1\nupload_idle_ms_max = 200\n");
+    let node = city.start("weather").await;
+    let mut stalled = Stalled::begin(&city, "weather", "daily").await;
+    let ended = loop {
+        match stalled.news.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the upload cannot have ended well"),
+            Err(status) => break status,
+        }
+    };
+    assert!(ended.message().contains("nothing came for too long"), "{ended:?}");
+    assert_eq!(city.ingest("weather", "daily", "a.csv", WEATHER).await.accepted, 2);
+    assert_eq!(spooled(&city, "weather"), 0);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_node_on_the_same_folder_leaves_the_firsts_uploads_alone() {
+    let city = City::found();
+    city.enroll("weather", DAILY).await;
+    let node = city.start("weather").await;
+    let stalled = Stalled::begin(&city, "weather", "daily").await;
+    eventually("the upload is on disk", || async { (spooled(&city, "weather") == 1).then_some(()) }).await;
+    let second = crate::Node::start(&city.dir("weather"), crate::Environment::real()).await;
+    assert!(matches!(second, Err(crate::StartError::Vault(_))), "the databases are the first's");
+    assert_eq!(spooled(&city, "weather"), 1);
+    drop(stalled);
     node.stop().await;
 }
 
@@ -161,4 +195,43 @@ async fn beyond_loopback_the_department_speaks_tls() {
         crate::client::Client::connect(&plain, Purpose::Query, Default::default()).unwrap().status().await.unwrap_err();
     assert!(matches!(refused, ClientError::Unreachable { .. } | ClientError::BrokenOff { .. }), "{refused:?}");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_shown_to_the_domain_that_was_asked_for_and_never_in_the_open() {
+    let city = City::found();
+    city.enroll("weather", DAILY).await;
+    city.configure("weather", "\n[department]\ntls = true\n");
+    let node = city.start("weather").await;
+    let url = format!("https://{}", node.department_address());
+    let token = NodeFolder::new(city.dir("weather")).token(Purpose::Query).unwrap().expose().to_owned();
+    let asked = |url: &str, domain: Option<&str>| {
+        let domain = domain.map(|domain| domain.parse().unwrap());
+        let city = Some(city.dir("weather").join("tls"));
+        Client::connect(url, Purpose::Query, Credentials { token: Some(token.clone()), city, domain })
+    };
+    assert!(asked(&url, Some("weather")).unwrap().status().await.is_ok());
+    assert!(matches!(asked(&url, None).err(), Some(ClientError::NoDomain { .. })));
+    let other = asked(&url, Some("traffic")).unwrap().status().await.unwrap_err();
+    assert!(matches!(other, ClientError::Unreachable { .. }), "{other:?}");
+    let plain = asked("http://192.0.2.1:7500", Some("weather")).err();
+    assert!(matches!(plain, Some(ClientError::PlainToken { .. })), "{plain:?}");
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_says_nothing_is_given_up() {
+    let mut silent = crate::Environment::real().network.listen("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_address());
+    let accepted = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok(connection) = silent.accept().await {
+            held.push(connection);
+        }
+    });
+    let asked = Client::connect(&url, Purpose::Query, Credentials::default()).unwrap().status().await.unwrap_err();
+    let given_up =
+        matches!(asked, ClientError::Silent { .. } | ClientError::Unreachable { .. } | ClientError::BrokenOff { .. });
+    assert!(given_up, "{asked:?}");
+    accepted.abort();
 }
