@@ -53,12 +53,14 @@ impl Dice {
     }
 }
 
-fn contract(id: &str, grain: &str, measures: &[&str]) -> Contract {
+fn contract(id: &str, grain: &str, measures: &[(&str, u8)]) -> Contract {
     let (domain, product) = id.split_once('.').expect("a product");
-    let of = |form: &dyn Fn(&str) -> String| measures.iter().map(|name| form(name)).collect::<Vec<_>>();
-    let properties = of(&|name| format!("  - {{name: {name}, logicalType: number, description: d}}\n")).concat();
-    let terms = of(&|name| format!("{name}: {{unit: \"1\", decimals: 1}}")).join(", ");
-    let columns = of(&|name| format!("{name}: number")).join(", ");
+    let of = |form: &dyn Fn(&str, u8) -> String| {
+        measures.iter().map(|(name, decimals)| form(name, *decimals)).collect::<Vec<_>>()
+    };
+    let properties = of(&|name, _| format!("  - {{name: {name}, logicalType: number, description: d}}\n")).concat();
+    let terms = of(&|name, decimals| format!("{name}: {{unit: \"1\", decimals: {decimals}}}")).join(", ");
+    let columns = of(&|name, _| format!("{name}: number")).join(", ");
     let yaml = format!(
         "apiVersion: v3.1.0\nkind: DataContract\nid: {id}\nversion: 1.0.0\nstatus: active\ndomain: {domain}\n\
          description: {{purpose: p}}\nschema:\n- name: {product}\n  properties:\n  \
@@ -161,7 +163,8 @@ fn start() -> UtcMicros {
 
 fn open(folder: &Path) -> Arc<Ledger> {
     let zone: Zone = "UTC".parse().expect("a zone");
-    let options = Options { domain: "parks".parse().expect("a name"), zone, environment: Default::default(), hook: None };
+    let options =
+        Options { domain: "parks".parse().expect("a name"), zone, environment: Default::default(), hook: None };
     Arc::new(Ledger::open(&folder.join("ledger"), options).expect("a ledger opens"))
 }
 
@@ -239,10 +242,11 @@ fn csv(folder: &Path, name: &str) -> BufWriter<File> {
 /// One-minute windows: each district has about 25 sensors that report in a minute.
 async fn year(folder: &Path, days: i64) {
     let ledger = open(folder);
-    let mut log = Log::new(&ledger, contract("traffic.flow", "1 minute", &["speed", "vehicles"]));
+    let mut log = Log::new(&ledger, contract("traffic.flow", "1 minute", &[("speed", 1), ("vehicles", 0)]));
     let (mut dice, mut out) = (Dice(1), csv(folder, "cells.csv"));
     let states = "count,sum,sum_squares,min,max".split(',');
-    let columns = ["speed", "vehicles"].map(|measure| states.clone().map(|s| format!(",{measure}_{s}")).collect::<String>());
+    let columns =
+        ["speed", "vehicles"].map(|measure| states.clone().map(|s| format!(",{measure}_{s}")).collect::<String>());
     writeln!(out, "time,district,observations{}", columns.concat()).expect("written");
     for minute in 0..days * 24 * 60 {
         let at = UtcMicros(start().0 + minute * MINUTE);
@@ -254,7 +258,7 @@ async fn year(folder: &Path, days: i64) {
                 for _ in 0..observations {
                     let speed = dice.around(rush + 10 * place as i64, 80).max(0);
                     states[0].observe(speed).expect("a value");
-                    states[1].observe(10 * dice.around(12, 4).max(0)).expect("a value");
+                    states[1].observe(dice.around(12, 4).max(0)).expect("a value");
                 }
                 (observations, states)
             })
@@ -272,7 +276,8 @@ async fn year(folder: &Path, days: i64) {
     out.flush().expect("written");
     ledger.flush().expect("flushed");
     let engine = Arc::new(engine(&ledger));
-    let month = "SELECT date_trunc('month', time) AS month, district, avg(speed) FROM traffic.flow GROUP BY 1, 2 ORDER BY 1, 2";
+    let month =
+        "SELECT date_trunc('month', time) AS month, district, avg(speed) FROM traffic.flow GROUP BY 1, 2 ORDER BY 1, 2";
     let (month_ms, told) = time(&engine, month).await;
     std::fs::write(folder.join("month.txt"), told).expect("written");
     let (answers, p99_ms) = load(Arc::clone(&engine), "traffic.flow", "speed", days).await;
@@ -285,7 +290,7 @@ async fn year(folder: &Path, days: i64) {
 
 /// One product of a domain, by hour and district, out of rows of one measure.
 fn domain(ledger: &Ledger, folder: &Path, id: &str, measure: &str, rows: u64, days: i64, times: u64) {
-    let mut log = Log::new(ledger, contract(id, "1 hour", &[measure]));
+    let mut log = Log::new(ledger, contract(id, "1 hour", &[(measure, 1)]));
     let mut out = (times == 1).then(|| csv(folder, &format!("{}.csv", id.split('.').next().expect("a domain"))));
     if let Some(out) = &mut out {
         writeln!(out, "time,sensor,district,{measure}").expect("written");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use civicmesh_model::names::ProductId;
 use civicmesh_model::time::UtcMicros;
@@ -19,26 +20,39 @@ use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder}
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as Sql;
 use futures::TryStreamExt;
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
+use crate::browse::{self, Browser, functions};
 use crate::catalog::Catalogue;
-use crate::completeness::ProductCompleteness;
+use crate::checked::Checked;
+use crate::completeness;
+use crate::describe;
 use crate::engine::{Answer, CityView, QueryOptions};
 use crate::error::{QueryError, Stage};
+use crate::figures;
 use crate::forms;
 use crate::limits::Limits;
+use crate::opaque::OpaqueFilters;
 use crate::product::Product;
+use crate::question::{self, Prepared, Question};
+use crate::ranks;
 use crate::reading::Reader;
-use crate::rewrite::Rewriter;
+use crate::rewrite::{Cut, Rewriter};
 use crate::roomy::Roomy;
-use crate::scans;
+use crate::running::Running;
+use crate::scans::{self, Scans};
 use crate::shelf::{Shelf, Standing};
 use crate::statement;
+use crate::tokens;
+use crate::told::{self, CompletenessTable, Told};
 use crate::using;
 use crate::wall::WallClock;
 
@@ -50,7 +64,8 @@ pub(crate) struct Asker {
     city: CityView,
     limits: Limits,
     base: SessionState,
-    permits: Semaphore,
+    browser: Browser,
+    running: Running,
 }
 
 impl Asker {
@@ -63,6 +78,11 @@ impl Asker {
         let options = config.options_mut();
         options.execution.time_zone = Some(city.zone.name().to_owned());
         options.sql_parser.dialect = Dialect::Generic;
+        // A join's filter finds its column by name, and where two share one may find the other: rows are lost.
+        options.optimizer.enable_dynamic_filter_pushdown = false;
+        options.optimizer.enable_join_dynamic_filter_pushdown = false;
+        options.optimizer.enable_topk_dynamic_filter_pushdown = false;
+        options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes_max)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
@@ -72,44 +92,104 @@ impl Asker {
             .with_session_id("civicmesh".to_owned())
             .with_config(config)
             .with_runtime_env(runtime)
+            .with_physical_optimizer_rules(physical_rules())
             .build();
         for function in MULTIPLYING {
             let known = base.deregister_udf(function);
             known.map_err(|_| QueryError::Internal("a function could not be left out"))?;
         }
-        let permits = Semaphore::new(limits.queries_max);
-        Ok(Self { city, limits, base, permits })
+        let browser = Browser::new(&city.name);
+        for function in functions::of_catalogue() {
+            base.register_udf(function).map_err(|_| QueryError::Internal("a function could not be added"))?;
+        }
+        let base = SessionStateBuilder::new_from_existing(base).with_type_planner(browse::type_planner()).build();
+        let running = Running::new(&limits);
+        Ok(Self { city, limits, base, browser, running })
     }
 
     /// Answers one question, within the limits. Dropping the future ends the work.
     pub(crate) async fn ask(
         &self,
         shelf: &Shelf<'_>,
-        sql: &str,
+        question: impl Into<Question>,
         now: UtcMicros,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        let Limits { queries_max, time_ms_max, .. } = self.limits;
-        let _permit = self.permits.try_acquire().map_err(|_| QueryError::Busy { queries_max })?;
-        let answer = Roomy(Box::pin(self.answer(shelf, sql, now, options)));
-        match tokio::time::timeout(Duration::from_millis(time_ms_max), answer).await {
-            Ok(answer) => answer,
+        let question = question.into();
+        self.must_be_small(&question.sql)?;
+        self.bounded(self.answer(shelf, &question, now, options)).await
+    }
+
+    /// Plans one question, within the limits, and tells its columns and the types of its parameters.
+    pub(crate) async fn prepare(
+        &self,
+        shelf: &Shelf<'_>,
+        question: &Question,
+        types: &[Option<DataType>],
+        now: UtcMicros,
+        options: &QueryOptions,
+    ) -> Result<Prepared, QueryError> {
+        self.must_be_small(&question.sql)?;
+        self.bounded(self.prepared(shelf, question, types, now, options)).await
+    }
+
+    /// Before any parser sees it.
+    fn must_be_small(&self, sql: &str) -> Result<(), QueryError> {
+        if sql.len() > self.limits.sql_bytes_max {
+            let limit = self.limits.sql_bytes_max as u64;
+            return Err(QueryError::TooLarge { what: "the question's text in bytes", limit });
+        }
+        tokens::must_be_shallow(sql)
+    }
+
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T, QueryError>> + Send) -> Result<T, QueryError> {
+        let time_ms_max = self.limits.time_ms_max;
+        let _place = self.running.admit(Instant::now())?;
+        match tokio::time::timeout(Duration::from_millis(time_ms_max), Roomy(Box::pin(work))).await {
+            Ok(done) => done,
             Err(_) => Err(QueryError::TimedOut { time_ms_max }),
         }
+    }
+
+    /// What the types of the answer's columns would be if every parameter were null: of a parameter without which the
+    /// question cannot be judged, those that the planner sees.
+    async fn prepared(
+        &self,
+        shelf: &Shelf<'_>,
+        question: &Question,
+        types: &[Option<DataType>],
+        now: UtcMicros,
+        options: &QueryOptions,
+    ) -> Result<Prepared, QueryError> {
+        let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
+        let standings = standings(shelf)?;
+        let state = self.state(question, &standings, now, &Cut::new(options.window_cut)).await?;
+        let plan = self.plan(&state, &question.sql, types, &standings).await?;
+        let parameters = question::parameters(&plan, types).map_err(planning)?;
+        let nulls = question::nulls(&parameters).map_err(planning)?;
+        let filled = question::filled(plan.clone(), &nulls).map_err(planning)?;
+        let plan = match state.optimize(&filled) {
+            Ok(optimized) => optimized,
+            Err(error) if parameters.is_empty() => return Err(planning(error)),
+            Err(_) => plan,
+        };
+        Ok(Prepared { schema: Arc::clone(plan.schema().inner()), parameters })
     }
 
     async fn answer(
         &self,
         shelf: &Shelf<'_>,
-        sql: &str,
+        question: &Question,
         now: UtcMicros,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
-        let standings: BTreeMap<ProductId, Standing> =
-            shelf.standings()?.into_iter().map(|standing| (standing.product.clone(), standing)).collect();
-        let state = self.state(&standings, now);
-        let plan = self.plan(&state, sql, &standings).await?;
+        let standings = standings(shelf)?;
+        let cut = Cut::new(options.window_cut);
+        let state = self.state(question, &standings, now, &cut).await?;
+        let types: Vec<_> = question.parameters.iter().map(|value| Some(value.data_type())).collect();
+        let plan = self.plan(&state, &question.sql, &types, &standings).await?;
+        let plan = question::filled(plan, &question.parameters).map_err(planning)?;
         let optimized = state.optimize(&plan).map_err(planning)?;
         let reader = Reader::new(shelf, &state, now, &self.limits);
         let mut completeness = Vec::new();
@@ -118,33 +198,72 @@ impl Asker {
             let read = reader.read(&scans, standing);
             completeness.push(read.map_err(|error| self.error(&error, Stage::Execute))?);
         }
+        if let Some(table) = CompletenessTable::of_plan(&optimized).map_err(planning)? {
+            let table = table.downcast_ref::<CompletenessTable>();
+            let table = table.ok_or(QueryError::Internal("a table that is another"))?;
+            let filled = self.told(&reader, &standings).and_then(|told| table.fill(&told));
+            filled.map_err(|error| self.error(&error, Stage::Execute))?;
+        }
         if !matches!(plan, LogicalPlan::Explain(_)) {
-            check(&completeness, options)?;
+            completeness::must_suffice(&completeness, options)?;
         }
         let physical = state.query_planner().create_physical_plan(&optimized, &state).await.map_err(planning)?;
         let physical = yielding(physical).map_err(planning)?;
-        let schema = physical.schema();
+        let schema = figures::mark(&physical.schema(), &optimized, &completeness).map_err(planning)?;
         let batches = self.collect(&state, physical).await?;
-        Ok(Answer { schema, batches, completeness })
+        let marked = batches.into_iter().map(|batch| batch.with_schema(schema.clone())).collect::<Result<_, _>>();
+        let batches = marked.map_err(|_| QueryError::Internal("an answer has another schema than its plan"))?;
+        Ok(Answer { schema, batches, completeness, notices: cut.notices() })
+    }
+
+    /// How complete every product is, over all of its time.
+    fn told(
+        &self,
+        reader: &Reader<'_>,
+        standings: &BTreeMap<ProductId, Standing>,
+    ) -> Result<Vec<Told>, DataFusionError> {
+        let told = |standing: &Standing| match &standing.contract {
+            Some(contract) if standing.granted => {
+                let whole = Scans::whole(Arc::new(Product::new(contract.clone(), self.city.zone)));
+                reader.read(&whole, standing).map(Told::Granted)
+            }
+            _ => Ok(Told::NotGranted(standing.clone())),
+        };
+        standings.values().map(told).collect()
     }
 
     /// The session of one question: what it can name, what its time is, how it is analyzed.
-    fn state(&self, standings: &BTreeMap<ProductId, Standing>, now: UtcMicros) -> SessionState {
+    async fn state(
+        &self,
+        question: &Question,
+        standings: &BTreeMap<ProductId, Standing>,
+        now: UtcMicros,
+        cut: &Cut,
+    ) -> Result<SessionState, QueryError> {
         let granted = standings.values().filter(|standing| standing.granted);
         let contracts = granted.filter_map(|standing| standing.contract.clone());
         let products: Vec<_> = contracts.map(|contract| Arc::new(Product::new(contract, self.city.zone))).collect();
+        let catalogue = Catalogue::new(&self.city.name, self.city.zone, &products);
+        let browsing = self.browser.open(&question.sql, &catalogue, &products).await;
+        let browsing = browsing.map_err(|error| self.error(&error, Stage::Plan))?;
+        let domain = question.domain.as_deref().unwrap_or(self.city.domain.as_str());
         let mut state = SessionStateBuilder::new_from_existing(self.base.clone())
-            .with_catalog_list(Arc::new(Catalogue::new(&self.city.name, &products)))
+            .with_catalog_list(Arc::new(catalogue.with_pg_catalog(browsing.tables)))
             .with_analyzer_rules(vec![
-                Arc::new(Rewriter { zone: self.city.zone, now }),
+                Arc::new(Rewriter { zone: self.city.zone, now, cut: cut.clone() }),
                 Arc::new(ResolveGroupingFunction::new()),
                 Arc::new(TypeCoercion::new()),
                 Arc::new(WallClock),
+                Arc::new(Checked),
             ])
             .build();
         let props = state.execution_props_mut();
         props.query_execution_start_time = chrono::DateTime::from_timestamp_micros(now.0);
-        state
+        state.config_mut().options_mut().catalog.default_schema = domain.to_owned();
+        for function in browsing.functions.into_iter().chain(functions::of_session(&self.city.name, domain)) {
+            state.register_udf(function).map_err(|_| QueryError::Internal("a function could not be added"))?;
+        }
+        Ok(state)
     }
 
     /// The plan of a statement that reads, checked for what it names; an explained one is checked as if it were asked.
@@ -152,19 +271,26 @@ impl Asker {
         &self,
         state: &SessionState,
         sql: &str,
+        types: &[Option<DataType>],
         standings: &BTreeMap<ProductId, Standing>,
     ) -> Result<LogicalPlan, QueryError> {
         let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
-        if sql.len() > self.limits.sql_bytes_max {
-            let limit = self.limits.sql_bytes_max as u64;
-            return Err(QueryError::TooLarge { what: "the question's text in bytes", limit });
-        }
-        let mut statement = state.sql_to_statement(sql, &Dialect::Generic).map_err(planning)?;
+        let mut statement = match self.browser.statement(sql) {
+            Some(statement) => statement,
+            None => state.sql_to_statement(sql, &Dialect::Generic).map_err(planning)?,
+        };
         statement::must_be_small(&statement)?;
         statement::must_read(&statement)?;
         forms::must_be_kept_to(&statement)?;
         using::write_out(&mut statement)?;
+        ranks::sign(&mut statement);
+        question::with_lists(&mut statement, types);
         self.must_be_known(state, &statement, standings)?;
+        if let Some(product) = described(state, &statement) {
+            let contract = standings.get(&product).and_then(|standing| standing.contract.as_ref());
+            let contract = contract.ok_or(QueryError::Internal("a known product without a contract"))?;
+            return describe::plan(contract, self.city.zone).map_err(planning);
+        }
         let plan = state.statement_to_plan(statement).await.map_err(planning)?;
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads.verify_plan(&plan).map_err(|_| statement::read_only())?;
@@ -185,8 +311,9 @@ impl Asker {
         for name in names {
             let is_function =
                 matches!(&name, TableReference::Bare { table } if state.table_functions().contains_key(table.as_ref()));
-            let resolved = name.clone().resolve(&self.city.name, self.city.domain.as_str());
-            if is_function || resolved.schema.as_ref() == "information_schema" {
+            let resolved = name.clone().resolve(&self.city.name, &state.config_options().catalog.default_schema);
+            let is_told = resolved.schema.as_ref() == told::SCHEMA && resolved.table.as_ref() == told::COMPLETENESS;
+            if is_function || is_told || matches!(resolved.schema.as_ref(), "information_schema" | browse::SCHEMA) {
                 continue;
             }
             let id = format!("{}.{}", resolved.schema, resolved.table).parse::<ProductId>().ok();
@@ -195,6 +322,9 @@ impl Asker {
                 Some(Standing { granted: true, contract: Some(_), .. }) => {}
                 Some(Standing { granted: false, product, .. }) => {
                     return Err(QueryError::NotGranted { owner: product.domain.clone(), product: product.clone() });
+                }
+                Some(Standing { contract: None, product, .. }) => {
+                    return Err(QueryError::UnreadableContract(product.clone()));
                 }
                 _ => {
                     let known = standings.values().filter(|standing| standing.granted && standing.contract.is_some());
@@ -230,6 +360,28 @@ impl Asker {
     }
 }
 
+/// DataFusion's rules, after one of ours. Those that push filters down find columns by name, and where two share one
+/// may find the other; the logical plan's filters are where they belong already.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let first: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(OpaqueFilters);
+    let others = PhysicalOptimizer::new().rules.into_iter().filter(|rule| !rule.name().starts_with("FilterPushdown"));
+    std::iter::once(first).chain(others).collect()
+}
+
+/// Every product that is known, by its name.
+fn standings(shelf: &Shelf<'_>) -> Result<BTreeMap<ProductId, Standing>, QueryError> {
+    Ok(shelf.standings()?.into_iter().map(|standing| (standing.product.clone(), standing)).collect())
+}
+
+/// The product that the statement describes, if it does.
+fn described(state: &SessionState, statement: &Statement) -> Option<ProductId> {
+    let Statement::Statement(statement) = statement else { return None };
+    let Sql::ExplainTable { .. } = statement.as_ref() else { return None };
+    let [name] = state.resolve_table_references(&Statement::Statement(statement.clone())).ok()?.try_into().ok()?;
+    let resolved = name.resolve("", &state.config_options().catalog.default_schema);
+    format!("{}.{}", resolved.schema, resolved.table).parse().ok()
+}
+
 /// The plan with a place to yield above each operator that makes many batches of one, so that the time limit and a
 /// client that hangs up are noticed. (DataFusion yields where batches come from, not where they multiply.)
 fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
@@ -243,18 +395,4 @@ fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, Data
         })
     };
     Ok(plan.transform_up(wrap)?.data)
-}
-
-/// Whether the answer may be given at all.
-fn check(completeness: &[ProductCompleteness], options: &QueryOptions) -> Result<(), QueryError> {
-    let suppressed = completeness.iter().filter(|product| product.cells_suppressed > 0);
-    let products: Vec<_> = suppressed.map(|product| product.product.clone()).collect();
-    if !products.is_empty() && completeness.iter().all(|product| product.cells == 0) {
-        return Err(QueryError::AllSuppressed { products });
-    }
-    let gaps: Vec<String> = completeness.iter().flat_map(ProductCompleteness::gaps).collect();
-    match options.require_complete && !gaps.is_empty() {
-        true => Err(QueryError::Incomplete { gaps }),
-        false => Ok(()),
-    }
 }

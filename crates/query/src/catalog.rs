@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use civicmesh_model::time::Zone;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::Result;
 
+use crate::browse;
 use crate::product::{Product, RowsTable};
 use crate::told::{self, CompletenessTable};
 
@@ -20,7 +22,11 @@ pub(crate) struct Catalogue {
 }
 
 #[derive(Debug)]
-struct Domains(BTreeMap<String, Arc<Domain>>);
+struct Domains {
+    domains: BTreeMap<String, Arc<Domain>>,
+    /// Found by its name, and in no list of schemas.
+    pg_catalog: Option<Arc<dyn SchemaProvider>>,
+}
 
 #[derive(Debug, Default)]
 struct Domain(BTreeMap<String, Arc<dyn TableProvider>>);
@@ -36,7 +42,19 @@ impl Catalogue {
         let told: Arc<dyn TableProvider> = Arc::new(CompletenessTable::new(zone));
         domains.insert(told::SCHEMA.to_owned(), Domain(BTreeMap::from([(told::COMPLETENESS.to_owned(), told)])));
         let domains = domains.into_iter().map(|(name, domain)| (name, Arc::new(domain))).collect();
-        Self { city: city.to_owned(), domains: Arc::new(Domains(domains)) }
+        Self { city: city.to_owned(), domains: Arc::new(Domains { domains, pg_catalog: None }) }
+    }
+
+    /// The same with the schema `pg_catalog`.
+    pub(crate) fn with_pg_catalog(self, pg_catalog: Option<Arc<dyn SchemaProvider>>) -> Self {
+        let domains = Domains { domains: self.domains.domains.clone(), pg_catalog };
+        Self { domains: Arc::new(domains), ..self }
+    }
+
+    /// The columns of every table, by schema and name.
+    pub(crate) fn columns(&self) -> BTreeMap<String, BTreeMap<String, SchemaRef>> {
+        let columns = |domain: &Domain| domain.0.iter().map(|(name, table)| (name.clone(), table.schema())).collect();
+        self.domains.domains.iter().map(|(name, domain)| (name.clone(), columns(domain))).collect()
     }
 }
 
@@ -56,11 +74,14 @@ impl CatalogProviderList for Catalogue {
 
 impl CatalogProvider for Domains {
     fn schema_names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.domains.keys().cloned().collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        self.0.get(name).map(|domain| domain.clone() as _)
+        match name {
+            browse::SCHEMA => self.pg_catalog.clone(),
+            name => self.domains.get(name).map(|domain| domain.clone() as _),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use civicmesh_ledger::Ledger;
 use civicmesh_model::names::DomainName;
@@ -12,7 +12,9 @@ use crate::asking::Asker;
 use crate::completeness::ProductCompleteness;
 use crate::error::QueryError;
 use crate::limits::Limits;
+use crate::question::{Prepared, Question};
 use crate::shelf::Shelf;
+use crate::tables::{self, Table};
 
 /// The city as the engine sees it from its node.
 #[derive(Clone, Debug)]
@@ -74,6 +76,7 @@ impl std::fmt::Debug for Answer {
 /// Answers questions from a ledger.
 pub struct Engine {
     ledger: Arc<Ledger>,
+    city: CityView,
     asker: Asker,
 }
 
@@ -83,7 +86,7 @@ impl Engine {
     /// # Errors
     /// [`QueryError::Internal`] if DataFusion cannot be set up.
     pub fn new(ledger: Arc<Ledger>, city: CityView, limits: Limits) -> Result<Self, QueryError> {
-        Ok(Self { ledger, asker: Asker::new(city, limits)? })
+        Ok(Self { ledger, asker: Asker::new(city.clone(), limits)?, city })
     }
 
     /// Answers one question from one snapshot of the ledger; `now` is what `now()` says. Dropping the future ends the
@@ -92,7 +95,41 @@ impl Engine {
     /// # Errors
     /// Why there is no answer; see [`QueryError`].
     pub async fn query(&self, sql: &str, now: UtcMicros, options: &QueryOptions) -> Result<Answer, QueryError> {
+        self.ask(Question::from(sql), now, options).await
+    }
+
+    /// Answers one question as [`Self::query`] does, with its parameters.
+    ///
+    /// # Errors
+    /// Why there is no answer; see [`QueryError`].
+    pub async fn ask(&self, question: Question, now: UtcMicros, options: &QueryOptions) -> Result<Answer, QueryError> {
         let shelf = Shelf::Ledger(self.ledger.snapshot());
-        self.asker.ask(&shelf, sql, now, options).await
+        self.asker.ask(&shelf, question, now, options).await
+    }
+
+    /// Plans one question and reads nothing: what its answer's columns will be, and the types of its parameters, where
+    /// the asker does not give them in `types`. The question's own parameters are not looked at.
+    ///
+    /// # Errors
+    /// Why it could not be answered, as far as its parameters play no part.
+    pub async fn prepare(
+        &self,
+        question: &Question,
+        types: &[Option<DataType>],
+        now: UtcMicros,
+        options: &QueryOptions,
+    ) -> Result<Prepared, QueryError> {
+        let shelf = Shelf::Ledger(self.ledger.snapshot());
+        self.asker.prepare(&shelf, question, types, now, options).await
+    }
+
+    /// Every table that can be asked, in the order of their names. Reads the ledger.
+    ///
+    /// # Errors
+    /// [`QueryError::Ledger`] if it cannot be read.
+    pub fn tables(&self) -> Result<Vec<Table>, QueryError> {
+        let standings = Shelf::Ledger(self.ledger.snapshot()).standings()?;
+        let granted = standings.into_iter().filter(|standing| standing.granted);
+        Ok(tables::of(granted.filter_map(|standing| standing.contract), self.city.zone))
     }
 }

@@ -33,7 +33,9 @@ pub enum QueryError {
         owner: DomainName,
     },
     /// The contract in force cannot be read by this version.
-    #[error("the contract of {0} cannot be read by this version of civicmesh; its owner uses a newer one, so update this node")]
+    #[error(
+        "the contract of {0} cannot be read by this version of civicmesh; its owner uses a newer one, so update this node"
+    )]
     UnreadableContract(ProductId),
     /// No such table.
     #[error("there is no table {name}{}", listed(.known))]

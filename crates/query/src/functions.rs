@@ -148,8 +148,8 @@ impl Chain {
                 let unweighted = call.params.distinct || UNWEIGHTED.contains(&call.func.name());
                 unweighted && call.params.order_by.is_empty() && arguments().all(|expr| self.collect(expr, functions))
             }
-            _ if columns.iter().any(|column| self.is_state(&column.name)) => false,
             Expr::GroupingSet(_) | Expr::Alias(_) => self.collect_within(expr, functions),
+            _ if columns.iter().any(|column| self.is_state(&column.name)) => false,
             _ if columns.is_empty() => true,
             _ if columns.iter().all(|column| column.name == time) => {
                 if !functions.contains(expr) {

@@ -173,7 +173,6 @@ impl<'a> Pass<'a> {
             Gathering::Coarse(coarse) => {
                 let (cells, suppressed, share) = (coarse.passing, coarse.suppressed, coarse.share);
                 let (columns, schema) = (coarse.columns().to_vec(), coarse.schema()?);
-                memory.try_grow(coarse.bytes())?;
                 let batch = coarse.into_batch(schema)?;
                 memory.try_grow(batch.get_array_memory_size())?;
                 Gathered { read: Read { columns, batches: vec![batch] }, cells, suppressed, share, seen }
@@ -185,7 +184,11 @@ impl<'a> Pass<'a> {
 impl Gathering {
     fn take(&mut self, product: &Product, block: &Block, memory: &MemoryReservation) -> Result<()> {
         match self {
-            Self::Coarse(coarse) => coarse.take(block),
+            Self::Coarse(coarse) => {
+                let before = coarse.bytes();
+                coarse.take(block)?;
+                Ok(memory.try_grow(coarse.bytes().saturating_sub(before))?)
+            }
             Self::Fine(fine) => fine.take(product, block, memory),
         }
     }

@@ -7,32 +7,48 @@
 
 mod asking;
 mod block;
+mod browse;
 mod catalog;
+mod checked;
 mod civil;
 mod coarse;
 mod completeness;
+mod describe;
 mod engine;
 mod error;
+mod figures;
 mod forms;
 mod functions;
 mod gathering;
 mod limits;
+mod opaque;
 mod product;
+mod question;
+mod ranks;
 mod ratio;
 mod reading;
 mod rewrite;
 mod roomy;
+mod running;
 mod scans;
 mod shelf;
 mod state;
 mod statement;
+mod tables;
+mod tokens;
+mod told;
+mod total;
 pub mod using;
 mod wall;
 
+pub use browse::functions::SERVER_VERSION;
 pub use completeness::ProductCompleteness;
-pub use engine::{Answer, CityView, Engine, QueryOptions};
+pub use engine::{Answer, CityView, Engine, QueryOptions, WindowCut};
 pub use error::{QueryError, RefusalCode};
+pub use figures::LACKS;
 pub use limits::Limits;
+pub use question::{PARAMETERS_MAX, Prepared, Question};
+pub use tables::Table;
 
 #[cfg(test)]
 mod tests;

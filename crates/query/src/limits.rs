@@ -13,6 +13,8 @@ pub struct Limits {
     pub time_ms_max: u64,
     /// Questions answered at a time; the next is told that the node is busy.
     pub queries_max: usize,
+    /// Questions past their time that a thread still thinks about; from then on the node is busy, too.
+    pub overdue_max: usize,
     /// Windows of one product that one question may touch.
     pub windows_max: usize,
     /// Partitions that one question is computed in, in parallel; from two on, parts of it run on the runtime's own
@@ -28,6 +30,7 @@ impl Default for Limits {
             result_bytes_max: 64 << 20,
             time_ms_max: 60_000,
             queries_max: 64,
+            overdue_max: 4,
             windows_max: 4_000_000,
             partitions: 1,
         }

@@ -56,7 +56,8 @@ impl Size {
     }
 }
 
-fn too_large(what: &'static str, size: usize, limit: usize) -> ControlFlow<QueryError> {
+/// Goes on unless the size is past the limit.
+pub(crate) fn too_large(what: &'static str, size: usize, limit: usize) -> ControlFlow<QueryError> {
     match size > limit {
         true => ControlFlow::Break(QueryError::TooLarge { what, limit: limit as u64 }),
         false => ControlFlow::Continue(()),

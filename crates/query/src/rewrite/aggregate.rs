@@ -10,6 +10,7 @@ use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams,
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Aggregate, AggregateUDF, Expr, ExprSchemable, GroupingSet, LogicalPlan, lit, when};
 
+use super::signed::signed_above;
 use super::{Kind, Rewrite, Rows, refusal};
 use crate::product::Product;
 use crate::state::{Merges, Says, state_function};
@@ -24,7 +25,7 @@ impl Rewrite {
             Ok(name.restore(self.aggregate_expr(&rows, expr)?))
         };
         let aggregates = aggregate.aggr_expr.into_iter().map(rewrite).collect::<Result<_>>()?;
-        Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(rows.plan), groups, aggregates)?))
+        signed_above(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(rows.plan), groups, aggregates)?))
     }
 
     fn group(&self, rows: &Rows, expr: Expr) -> Result<Expr> {
@@ -64,10 +65,17 @@ impl Rewrite {
             let args = args.into_iter().map(|arg| self.key(rows, arg)).collect::<Result<_>>()?;
             return Ok(call(func, args, distinct, filter));
         }
+        let within = args.first().or(order_by.first().map(|by| &by.expr));
+        if let Some(Kind::Measure(product, measure)) = within.and_then(|argument| rows.bare(argument))
+            && (takes_sketch(name) || (name == "count" && distinct))
+        {
+            let name = if distinct { format!("{name} DISTINCT") } else { name.to_owned() };
+            return Err(refusal::sketch(product, *measure, &name).into());
+        }
         let (Some(argument), 1, true, None) = (args.first(), args.len(), order_by.is_empty(), null_treatment) else {
             return Err(refusal::aggregate_function(&rows.product, name).into());
         };
-        let filter = filter.map(|filter| self.steady(rows, *filter).map(Box::new)).transpose()?;
+        let filter = filter.map(|filter| self.steady(rows, self.uncut(rows, *filter)?).map(Box::new)).transpose()?;
         let says = Says::of_sql(name);
         match (rows.bare(argument), says) {
             (Some(Kind::Measure(product, measure)), Some(says)) => {
@@ -130,7 +138,8 @@ impl Rewrite {
         let argument = self.steady(rows, argument)?;
         match (name, says, distinct) {
             // the same value many times over changes none of these
-            ("count", _, true) | ("min" | "max" | "bool_and" | "bool_or", ..) => {
+            ("count", _, true)
+            | ("min" | "max" | "bool_and" | "bool_or" | "bit_and" | "bit_or" | "approx_distinct", ..) => {
                 Ok(call(func, vec![argument], distinct, filter))
             }
             ("count", Some(says), false) => {
@@ -152,6 +161,19 @@ impl Rewrite {
             _ => Err(refusal::aggregate_function(&rows.product, name).into()),
         }
     }
+}
+
+/// Whether the function over a measure needs more of its values than sums and extremes.
+fn takes_sketch(function: &str) -> bool {
+    matches!(
+        function,
+        "median"
+            | "percentile_cont"
+            | "approx_distinct"
+            | "approx_median"
+            | "approx_percentile_cont"
+            | "approx_percentile_cont_with_weight"
+    )
 }
 
 fn call(func: Arc<AggregateUDF>, args: Vec<Expr>, distinct: bool, filter: Option<Box<Expr>>) -> Expr {

@@ -2,19 +2,21 @@
 //! whole number. It is written anew before types are coerced, so that what stands above it is coerced to its type.
 
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
 use datafusion::functions::math::round;
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, WindowFunctionDefinition};
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
+use super::signed::signed;
 use crate::ratio::ratio;
 
 /// One expression; those within it are written anew already.
 pub(super) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right }) => {
-            let (of, by) = (left.get_type(schema)?, right.get_type(schema)?);
+            let (of, by) = (kind(&left, schema)?, kind(&right, schema)?);
             match (of.is_decimal() && !by.is_floating()) || (by.is_decimal() && !of.is_floating()) {
                 true => Transformed::yes(ratio().call(vec![double(*left), double(*right)])),
                 false => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right })),
@@ -39,6 +41,7 @@ pub(super) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
                 _ => Transformed::no(Expr::ScalarFunction(call)),
             }
         }
+        call @ Expr::ScalarFunction(_) => Transformed::yes(signed(call, schema)?),
         Expr::AggregateFunction(mut call) => {
             let changed = average(call.func.name(), &mut call.params.args, schema)?;
             Transformed::new_transformed(Expr::AggregateFunction(call), changed)
@@ -57,7 +60,7 @@ pub(super) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
 /// Averages doubles in place of decimals, and takes the middle of two numbers as a double too.
 fn average(name: &str, args: &mut [Expr], schema: &DFSchema) -> Result<bool> {
     let Some(argument) = args.first_mut() else { return Ok(false) };
-    let kind = argument.get_type(schema)?;
+    let kind = kind(argument, schema)?;
     let cut_short = match name {
         "avg" => kind.is_decimal(),
         "median" | "percentile_cont" => kind.is_decimal() || kind.is_integer(),
@@ -69,8 +72,16 @@ fn average(name: &str, args: &mut [Expr], schema: &DFSchema) -> Result<bool> {
     Ok(cut_short)
 }
 
+/// The type that an expression will have once types are coerced: a CASE speaks of its first branch alone until then.
+fn kind(expr: &Expr, schema: &DFSchema) -> Result<DataType> {
+    match expr.exists(|expr| Ok(matches!(expr, Expr::Case(_))))? {
+        true => expr.clone().rewrite(&mut TypeCoercionRewriter::new(schema))?.data.get_type(schema),
+        false => expr.get_type(schema),
+    }
+}
+
 fn has_fraction(expr: &Expr, schema: &DFSchema) -> Result<bool> {
-    let kind = expr.get_type(schema)?;
+    let kind = kind(expr, schema)?;
     Ok(kind.is_decimal() || kind.is_floating())
 }
 

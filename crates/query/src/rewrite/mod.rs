@@ -6,8 +6,10 @@
 //! or a DISTINCT makes them plain. Whatever else stands above rows is refused. Above that, SQL is DataFusion's own.
 
 mod aggregate;
+mod cut;
 mod exact;
 mod refusal;
+mod signed;
 mod sound;
 mod steady;
 mod time;
@@ -18,16 +20,20 @@ use civicmesh_model::time::{UtcMicros, Zone};
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, JoinType, Result};
+use datafusion::common::{Column, DFSchema, JoinType, Result, ScalarValue};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Distinct, Expr, Filter, Join, LogicalPlan, Projection, Subquery, SubqueryAlias, TableScan, TableScanBuilder, Union,
+    Distinct, EmptyRelation, Expr, FetchType, Filter, Join, LogicalPlan, Projection, Subquery, SubqueryAlias,
+    TableScan, TableScanBuilder, Union,
 };
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
+pub(crate) use self::cut::Cut;
 use self::exact::exact;
+use self::signed::signed_above;
 use crate::error::QueryError;
+use crate::opaque::opaque;
 use crate::product::{CellsTable, Product, RowsTable};
 
 /// The rule, for one question.
@@ -37,6 +43,8 @@ pub(crate) struct Rewriter {
     pub zone: Zone,
     /// What `now()` says.
     pub now: UtcMicros,
+    /// What becomes of bounds that cut a window.
+    pub cut: Cut,
 }
 
 impl AnalyzerRule for Rewriter {
@@ -44,7 +52,8 @@ impl AnalyzerRule for Rewriter {
         time::keeps_hours(&plan)?;
         sound::must_be_sound(&plan)?;
         let keeps_zone = sound::must_keep_zone(&plan, self.zone);
-        let rewrite = Rewrite { zone: self.zone, now: self.now, options: Arc::new(options.clone()) };
+        let rewrite =
+            Rewrite { zone: self.zone, now: self.now, cut: self.cut.clone(), options: Arc::new(options.clone()) };
         let plan = rewrite.plain(plan)?;
         keeps_zone.map(|()| plan)
     }
@@ -58,6 +67,7 @@ impl AnalyzerRule for Rewriter {
 struct Rewrite {
     zone: Zone,
     now: UtcMicros,
+    cut: Cut,
     options: Arc<ConfigOptions>,
 }
 
@@ -136,6 +146,9 @@ impl Rewrite {
         if let LogicalPlan::TableScan(scan) = plan {
             return self.scan(scan);
         }
+        if asks_for_nothing(&plan) {
+            return self.nothing(plan).map(Shape::Plain);
+        }
         let inputs = plan.inputs().into_iter().cloned().map(|input| self.rewrite(input));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         if inputs.iter().all(|input| matches!(input, Shape::Plain(_))) {
@@ -147,7 +160,10 @@ impl Rewrite {
                 self.project(projection, rows).map(Shape::Rows)
             }
             (LogicalPlan::Filter(filter), Some(Shape::Rows(mut rows)), None) => {
-                let predicate = self.steady(&rows, filter.predicate)?;
+                if let Some(ScalarValue::Boolean(None | Some(false))) = self.constant(&filter.predicate)? {
+                    return Ok(Shape::Plain(empty(&filter.input)));
+                }
+                let predicate = self.steady(&rows, self.uncut(&rows, filter.predicate)?)?;
                 rows.plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(rows.plan))?);
                 Ok(Shape::Rows(rows))
             }
@@ -171,6 +187,15 @@ impl Rewrite {
                 let rows = rows.ok_or(QueryError::Internal("a plan lost its rows"))?;
                 Err(refusal::node(&plan, &rows).into())
             }
+        }
+    }
+
+    /// LIMIT 0, by which clients ask for the columns alone: of raw rows, too, there are none.
+    fn nothing(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let LogicalPlan::Limit(limit) = &plan else { return Ok(plan) };
+        match self.rewrite(limit.input.as_ref().clone()) {
+            Ok(Shape::Plain(input)) => Ok(empty(&input)),
+            _ => Ok(empty(&plan)),
         }
     }
 
@@ -200,7 +225,7 @@ impl Rewrite {
         match plan.data {
             // whose schema would stay as it was
             LogicalPlan::Union(union) => Union::try_new_with_loose_types(union.inputs).map(LogicalPlan::Union),
-            plan => plan.recompute_schema(),
+            plan => signed_above(plan.recompute_schema()?),
         }
     }
 
@@ -214,7 +239,11 @@ impl Rewrite {
             Ok(Subquery { subquery: Arc::new(plan), outer_ref_columns: columns.collect::<Result<_>>()?, ..subquery })
         };
         Ok(match expr {
-            Expr::ScalarSubquery(subquery) => Transformed::yes(Expr::ScalarSubquery(rewrite(subquery)?)),
+            Expr::ScalarSubquery(subquery) => {
+                let mut subquery = rewrite(subquery)?;
+                subquery.subquery = Arc::new(nullable(Arc::unwrap_or_clone(subquery.subquery))?);
+                Transformed::yes(Expr::ScalarSubquery(subquery))
+            }
             Expr::InSubquery(mut test) => {
                 test.subquery = rewrite(test.subquery)?;
                 Transformed::yes(Expr::InSubquery(test))
@@ -304,7 +333,7 @@ impl Rewrite {
         }
         let steady = |(left, right)| Ok((self.steady(&sides, left)?, self.steady(&sides, right)?));
         let on = join.on.into_iter().map(steady).collect::<Result<Vec<_>>>()?;
-        let filter = join.filter.map(|filter| self.steady(&sides, filter)).transpose()?;
+        let filter = join.filter.map(|filter| self.steady(&sides, self.uncut(&sides, filter)?)).transpose()?;
         let kinds = match (join.join_type, rows_left) {
             (Inner | Left, true) | (Inner | Right, false) => sides.kinds,
             (LeftSemi | LeftAnti, true) | (RightSemi | RightAnti, false) => rows.kinds,
@@ -322,6 +351,29 @@ impl Rewrite {
         )?;
         Ok(Rows { plan: LogicalPlan::Join(plan), kinds, product: sides.product })
     }
+}
+
+/// The plan of a scalar subquery, whose value is null where it finds no row.
+fn nullable(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let column = Column::from(plan.schema().qualified_field(0));
+    if plan.schema().field(0).is_nullable() || !plan.all_out_ref_exprs().is_empty() {
+        return Ok(plan);
+    }
+    let name = column.name.clone();
+    let value = opaque().call(vec![Expr::Column(column)]).alias(name);
+    Projection::try_new(vec![value], Arc::new(plan)).map(LogicalPlan::Projection)
+}
+
+fn asks_for_nothing(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Limit(limit) => matches!(limit.get_fetch_type(), Ok(FetchType::Literal(Some(0)))),
+        _ => false,
+    }
+}
+
+/// No row, of the plan's columns.
+fn empty(plan: &LogicalPlan) -> LogicalPlan {
+    LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: plan.schema().clone() })
 }
 
 /// A reference to a column of the outer query, of the type that the column has now.

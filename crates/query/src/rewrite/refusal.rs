@@ -132,6 +132,14 @@ fn best_function(measure: &Measure) -> &'static str {
     }
 }
 
+/// A statistic that takes a sketch of a measure's values.
+pub(super) fn sketch(product: &Product, measure: usize, function: &str) -> QueryError {
+    let measure = &product.contract.measures[measure];
+    let message =
+        format!("{function} of {} takes a sketch of its values, and {} releases none", measure.name, product.id());
+    refused(RefusalCode::Statistic, message, format!("{}({})", best_function(measure), measure.name))
+}
+
 /// A sum over a level.
 pub(super) fn gauge(product: &Product, measure: &Measure) -> QueryError {
     let name = &measure.name;
@@ -256,6 +264,18 @@ pub(super) fn instant_cut(product: &Product, op: Operator, at: UtcMicros) -> Que
         _ => format!("{time} >= '{start}' AND {time} < '{end}'"),
     };
     refused(RefusalCode::InstantCut, message, instead)
+}
+
+/// A bound that was moved to a window edge, which is told.
+pub(super) fn moved(product: &Product, op: Operator, at: UtcMicros, half_open: Operator, edge: UtcMicros) -> String {
+    let (time, zone) = (product.time(), product.zone());
+    format!(
+        "{time} {op} '{}' cuts a window of {} of {}; answered for {time} {half_open} '{}'",
+        said(zone, at),
+        product.grain(),
+        product.id(),
+        said(zone, edge)
+    )
 }
 
 /// BETWEEN on a time.

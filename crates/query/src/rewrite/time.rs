@@ -35,11 +35,7 @@ impl Rewrite {
         }
         let at = self.instant(product, &value)?;
         match op {
-            Operator::GtEq | Operator::Lt if product.calendar.is_edge(at) => {
-                let at = ScalarValue::TimestampMicrosecond(Some(at.0), Some(self.zone.name().into()));
-                let time = Box::new(time.clone().unalias());
-                Ok(Expr::BinaryExpr(BinaryExpr::new(time, op, Box::new(Expr::Literal(at, None)))))
-            }
+            Operator::GtEq | Operator::Lt if product.calendar.is_edge(at) => Ok(self.at_edge(time, op, at)),
             Operator::GtEq | Operator::Lt => Err(refusal::window_cut(product, op, at).into()),
             _ => Err(refusal::instant_cut(product, op, at).into()),
         }
@@ -55,7 +51,7 @@ impl Rewrite {
     }
 
     /// The instant that a constant compared with a time means. A date means its first instant in the city.
-    fn instant(&self, product: &Product, value: &ScalarValue) -> Result<UtcMicros> {
+    pub(super) fn instant(&self, product: &Product, value: &ScalarValue) -> Result<UtcMicros> {
         let day = |days: i64| {
             let date = i32::try_from(days).ok().and_then(NaiveDate::from_epoch_days);
             date.map(|date| self.zone.start_of_day(date))

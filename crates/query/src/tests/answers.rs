@@ -154,10 +154,13 @@ async fn the_catalogue_can_be_browsed() {
     let node = new_york().node();
     check(&node, &[
         ("SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema <> 'information_schema' ORDER BY 1, 2",
-         &["health|emergency", "traffic|taxi", "transit|ridership", "weather|daily"]),
+         &["civicmesh|completeness", "health|emergency", "traffic|taxi", "transit|ridership", "weather|daily"]),
         ("SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'taxi' ORDER BY ordinal_position",
          &["time|Timestamp(µs, \"America/New_York\")", "borough|Utf8", "speed|Decimal128(12, 2)"]),
-        ("DESCRIBE traffic.taxi", &["time|Timestamp(µs, \"America/New_York\")|NO", "borough|Utf8|NO", "speed|Decimal128(12, 2)|YES"]),
+        ("DESCRIBE transit.ridership", &[
+            "time|timestamp with time zone|NO|time|||open|start of the window; grain 1 day, in America/New_York",
+            "subway_riders|numeric|YES|measure|1|count, sum, sum_squares|open|d",
+        ]),
         ("SHOW timezone", &["datafusion.execution.time_zone|America/New_York"]),
         ("SELECT count(*) FROM generate_series(1, 3)", &["3"]),
     ]).await;

@@ -63,6 +63,17 @@ async fn large_questions_are_answered_or_refused() {
     };
     let calls = |n| format!("SELECT {}street{}, count(*) FROM flow GROUP BY 1", "upper(".repeat(n), ")".repeat(n));
     let subqueries = |n| format!("{}SELECT count(*) FROM flow{}", "SELECT * FROM (".repeat(n), ") AS q".repeat(n));
+    let within = |n| format!("SELECT {}SELECT count(*) FROM flow{}", "(SELECT ".repeat(n - 1) + "(", ")".repeat(n));
+    let exists = |n| {
+        format!(
+            "SELECT 1 WHERE {}SELECT street FROM flow{}",
+            "EXISTS(SELECT 1 WHERE ".repeat(n - 1) + "EXISTS(",
+            " GROUP BY 1".to_owned() + &")".repeat(n)
+        )
+    };
+    let casts = |n: usize, inner: &str| format!("SELECT {}{inner}{}", "CAST(".repeat(n), " AS INT)".repeat(n));
+    let cube =
+        |n| format!("SELECT count(*) FROM flow GROUP BY CUBE ({})", repeat(n, &|i| format!("street || '{i}'"), ", "));
     for partitions in [1, 2] {
         for (sql, is_answered) in [
             (filtered(90), true),
@@ -76,6 +87,17 @@ async fn large_questions_are_answered_or_refused() {
             (calls(10), true),
             (calls(11), false),
             (calls(1_000), false),
+            (casts(10, "1"), true),
+            (casts(40, "1"), false),
+            (casts(40, "1 1"), false),
+            (casts(1_000, "1"), false),
+            (within(6), true),
+            (within(7), false),
+            (within(1_000), false),
+            (exists(7), false),
+            (cube(8), true),
+            (cube(9), false),
+            (cube(60), false),
             (subqueries(20), true),
             (subqueries(1_000), false),
             (format!("SELECT {}", repeat(60_000, &|_| "1".to_owned(), "+")), false),
@@ -107,8 +129,12 @@ async fn functions_that_multiply_are_left_out() {
 #[test]
 fn questions_can_be_sent() {
     fn sent<T: Send>(_: impl Fn(&'static Engine) -> T) {}
-    const OPTIONS: &QueryOptions =
-        &QueryOptions { require_complete: false, staleness_us_max: None, coverage_min: None, window_cut: WindowCut::Error };
+    const OPTIONS: &QueryOptions = &QueryOptions {
+        require_complete: false,
+        staleness_us_max: None,
+        coverage_min: None,
+        window_cut: WindowCut::Error,
+    };
     sent(|engine| engine.query("SELECT 1", now(), OPTIONS));
 }
 

@@ -4,9 +4,14 @@
 mod agreement;
 mod answers;
 mod bounds;
+mod browse;
+mod coarse;
 mod completeness;
+mod cut;
 mod exact;
+mod figures;
 mod fixture;
+mod goldens;
 mod refusals;
 mod replicas;
 mod sound;

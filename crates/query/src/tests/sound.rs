@@ -113,3 +113,73 @@ async fn calls_within_calls() {
         assert!(matches!(error, QueryError::TooLarge { limit: 10, .. }), "{error:?}");
     }
 }
+
+/// What a filter finds one value of is no constant where a cast or a quotient loses something.
+#[tokio::test]
+async fn what_is_filtered_is_sorted_all_the_same() {
+    let of = "(SELECT borough AS k, count(*) AS n, avg(visits) AS v FROM health.emergency GROUP BY 1) AS x";
+    let week = "SELECT date_trunc('week', time) AS w, count(*) AS n FROM transit.ridership";
+    let node = new_york().node();
+    check(
+        &node,
+        &[
+            (&format!("SELECT k, n FROM {of} WHERE n / 1000 = 0 ORDER BY k DESC LIMIT 1"), &["Queens|31"]),
+            (&format!("SELECT v FROM {of} WHERE CAST(v / 100 AS INT) = 0 ORDER BY v DESC"), &["31.555555555555557", "16.0"]),
+            (
+                &format!("SELECT w FROM ({week} GROUP BY 1) AS x WHERE CAST(w AS DATE) < DATE '2020-03-10' ORDER BY w DESC LIMIT 1"),
+                &["2020-03-09T00:00:00-04:00"],
+            ),
+            (
+                "SELECT date_trunc('hour', t) AS h FROM (VALUES (TIMESTAMP '2020-03-16 01:00:00'), (TIMESTAMP '2020-03-16 02:00:00')) AS v(t) WHERE CAST(t AS DATE) = DATE '2020-03-16' ORDER BY h DESC",
+                &["2020-03-16T02:00:00", "2020-03-16T01:00:00"],
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn ranks_have_a_sign_and_subqueries_without_a_row_are_null() {
+    let of = "(SELECT k, rank() OVER (ORDER BY k) AS r, row_number() OVER (ORDER BY k DESC) AS d FROM (SELECT borough AS k, count(*) AS n FROM health.emergency GROUP BY 1) AS x) AS y";
+    let node = new_york().node();
+    check(
+        &node,
+        &[
+            (
+                &format!("SELECT k, -r, r / 2, r - d, ntile(2) OVER (ORDER BY k) / 2 FROM {of} ORDER BY k"),
+                &["Bronx|-1|0|-1|0", "Queens|-2|1|1|1"],
+            ),
+            ("SELECT (SELECT count(*) FROM health.emergency HAVING count(*) > 1000)", &["NULL"]),
+            (
+                "SELECT (SELECT 1 WHERE false), coalesce((SELECT 'x' FROM (VALUES (1)) AS v(n) WHERE n > 1), 'none')",
+                &["NULL|none"],
+            ),
+            ("SELECT 1 + (SELECT count(*) FROM health.emergency)", &["63"]),
+        ],
+    )
+    .await;
+    refused(&[
+        ("SELECT count(*) FROM taxi WHERE borough IS DISTINCT FROM 'Bronx' AND borough <> 'Queens'", "brackets"),
+        ("SELECT count(*) FROM taxi WHERE (borough = 'Bronx') IS NOT DISTINCT FROM true OR false", "brackets"),
+    ])
+    .await;
+    let bracketed = "SELECT count(*) FROM health.emergency WHERE borough <> 'Queens' AND borough IS DISTINCT FROM 'x'";
+    check(&node, &[(bracketed, &["31"])]).await;
+}
+
+/// A join's own filter would land on the other column of the name, and lose the weeks that the middle one lacks.
+#[tokio::test]
+async fn a_join_keeps_the_rows_that_it_says() {
+    let node = new_york().node();
+    let by_week = |table: &str, filter: &str| {
+        format!("(SELECT date_trunc('week', time) AS k, count(*) AS n FROM {table} {filter} GROUP BY 1)")
+    };
+    let (a, c) = (by_week("transit.ridership", ""), by_week("weather.daily", ""));
+    let b = by_week("health.emergency", "WHERE extract(week FROM time) % 2 = 0");
+    let sql = format!(
+        "SELECT a.n, b.n, c.n FROM {a} AS a LEFT JOIN {b} AS b ON a.k = b.k JOIN {c} AS c ON a.k = c.k ORDER BY b.n, a.n"
+    );
+    check(&node, &[(&sql, &["2|4|2", "7|14|7", "7|14|7", "1|NULL|1", "7|NULL|7", "7|NULL|7"])]).await;
+    let plan = node.rows(&format!("EXPLAIN {sql}")).await.join("\n");
+    assert!(!plan.contains("DynamicFilter"), "{plan}");
+}
