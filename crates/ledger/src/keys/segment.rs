@@ -23,8 +23,8 @@ use super::{time_bytes, within};
 pub(crate) use super::window::{before, between, key, start};
 
 pub(crate) const SEGMENTS: Keyspace = Keyspace::new("segment");
-/// Columns are large and compressed already.
-pub(crate) const COLUMNS: Keyspace = Keyspace::new("column").with_blobs();
+/// In tables, not in blob files: small segments soon give way to larger ones, and what gave way goes with compaction.
+pub(crate) const COLUMNS: Keyspace = Keyspace::new("column");
 pub(crate) const REVISED: Keyspace = Keyspace::new("revised");
 
 pub(crate) fn column_key(product: &ProductId, start: UtcMicros, part: u16) -> Vec<u8> {
