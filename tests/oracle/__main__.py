@@ -5,6 +5,7 @@ what came of it. The driver knows how to run a city; what is asked, and what is 
 
 import argparse
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -23,8 +24,8 @@ from truth import Truth  # noqa: E402
 
 # Questions that a made city is asked at most, and the real one, before the next seed's turn.
 MADE_MAX, REAL_MAX = 400, 200
-# Of a hundred questions, how many lie outside the rule.
-OUTSIDE = 6
+# Of a hundred questions, how many lie outside the rule, and how those may be refused.
+OUTSIDE, OUTSIDE_CODE = 6, "ERROR_CODE_QUERY_REFUSED"
 # Seconds that releases may take to arrive everywhere.
 PATIENCE = 90
 # Disagreements after which a world is left.
@@ -79,8 +80,9 @@ class Trial:
                 raise SystemExit(f"{self.name} {self.seed}: {node} never knew all of {product.id}: {said}")
             time.sleep(0.1)
 
-    def disagreement(self, node, relation, touched, must_answer=True):
-        """How civicmesh and DuckDB differ over a question; None where they do not."""
+    def disagreement(self, node, relation, touched, refusal=None):
+        """How civicmesh and DuckDB differ over a question; None where they do not, nor where it is refused with the
+        code that is allowed."""
         begun = time.monotonic()
         answer = do({"do": "ask", "node": node, "sql": relation.sql.civic})
         self.asked_us += int((time.monotonic() - begun) * 1e6)
@@ -89,43 +91,54 @@ class Trial:
             suppressed = answer["code"] == "ERROR_CODE_ALL_SUPPRESSED" and any(
                 p.threshold and p.id in touched for p in self.world.products
             )
-            lawful = answer["code"] == "ERROR_CODE_QUERY_REFUSED"
-            return (
-                None
-                if suppressed or (lawful and not must_answer)
-                else f"refused: {answer['code']}: {answer['refused']}"
-            )
+            if suppressed or answer["code"] == refusal:
+                return None
+            return f"refused: {answer['code']}: {answer['refused']}"
         try:
             _, true = self.truth.ask(relation.sql.duck)
         except Exception as error:
-            return f"DuckDB: {error}" if must_answer else f"answered, and DuckDB says {error}"
+            return f"answered, and DuckDB says {error}" if refusal else f"DuckDB: {error}"
         self.rows += len(true)
         near = {n for n, column in enumerate(relation.columns) if column.near}
         said = compare.differs(answer["kinds"], answer["rows"], true, near, relation.order)
-        whole = [column for column, lacks in enumerate(answer["lacks"]) if not lacks]
-        if answer["exact"] and len(whole) < len(answer["lacks"]):
-            return "called exact, and a column is said to lack something"
-        if said is None and whole and touched:
-            # what is not said to lack anything is what every raw row says, those in suppressed cells too
-            self.claims += 1
-            _, true = self.truth.ask(relation.sql.duck.replace("published.", "raw."))
-            said = compare.differs(answer["kinds"], answer["rows"], true, near, relation.order, whole)
-            said = said and f"said to lack nothing in columns {whole}, but with suppressed rows: {said}"
+        if said is None and touched:
+            said = self.claim(answer, relation, near)
         return said
 
+    def claim(self, answer, relation, near):
+        """What is wrong with what the answer says of its own exactness; None where nothing is.
+
+        What is called exact is what every raw row says, those in suppressed cells too. Of an answer that lacks
+        something rows may be missing; but in a column that is not marked stands what every raw row says."""
+        whole = [column for column, lacks in enumerate(answer["lacks"]) if not lacks]
+        if not whole:
+            return None
+        self.claims += 1
+        _, true = self.truth.ask(relation.sql.duck.replace("published.", "raw."))
+        if answer["exact"]:
+            said = compare.differs(answer["kinds"], answer["rows"], true, near, relation.order)
+            return said and f"called exact, but with suppressed rows: {said}"
+        columns = [column for column in whole if column not in near]
+        # where rows are missing, others come within a LIMIT
+        _, true = self.truth.ask(
+            re.sub(r" LIMIT \d+( OFFSET \d+)?$", "", relation.sql.duck.replace("published.", "raw."))
+        )
+        said = compare.strays(answer["kinds"], answer["rows"], true, columns)
+        return said and f"columns {columns} are not said to lack anything, but of all raw rows comes no {said}"
+
     def question(self, dice):
-        """A question made of these choices, what it touches, and whether the rule covers it."""
+        """A question made of these choices, what it touches, and how it may be refused: not at all within the rule."""
         grammar = Grammar(self.world, dice)
         if dice.chance(OUTSIDE):
-            return outside.question(grammar), grammar.touched, False
-        return grammar.question(), grammar.touched, True
+            return outside.question(grammar), grammar.touched, OUTSIDE_CODE
+        return grammar.question(), grammar.touched, None
 
     def trial(self, number):
         """Asks the question of this number; a report where there is a disagreement."""
         node = self.domains[number % len(self.domains)]
         dice = Dice(f"{self.name} {self.seed} {number}")
-        relation, touched, inside = self.question(dice)
-        said = self.disagreement(node, relation, touched, inside)
+        relation, touched, refusal = self.question(dice)
+        said = self.disagreement(node, relation, touched, refusal)
         where = f"world {self.name}, seed {self.seed}, question {number}, asked of {node}"
         if said is None:
             return None
@@ -134,19 +147,20 @@ class Trial:
 
         def fails(choices):
             replay = Dice(replay=choices)
-            relation, touched, inside = self.question(replay)
-            said = self.disagreement(node, relation, touched, inside)
+            relation, touched, refusal = self.question(replay)
+            said = self.disagreement(node, relation, touched, refusal)
             return None if said is None else replay.choices
 
-        relation, touched, inside = self.question(Dice(replay=shrink(dice.choices, fails)))
-        return report(where, self.disagreement(node, relation, touched, inside), relation)
+        relation, touched, refusal = self.question(Dice(replay=shrink(dice.choices, fails)))
+        return report(where, self.disagreement(node, relation, touched, refusal), relation)
 
     def pinned(self):
         """Asks what was once answered wrongly."""
         reports = []
-        for name, order, civic, duck in pinned.of(self.world):
+        for name, order, refusal, civic, duck in pinned.of(self.world):
             relation = Relation(Pair(civic, duck), [], order)
-            said = self.disagreement(self.domains[0], relation, {p.id for p in self.world.products if p.id in civic})
+            touched = {p.id for p in self.world.products if p.id in civic}
+            said = self.disagreement(self.domains[0], relation, touched, refusal)
             if said:
                 reports.append(report(f"world {self.name}, seed {self.seed}, pinned: {name}", said, relation))
         return reports

@@ -4,6 +4,7 @@ civicmesh's answer comes as texts with the columns' Arrow types: whole numbers a
 as the shortest text that reads back, instants as microseconds."""
 
 import math
+from collections import Counter
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -65,25 +66,35 @@ def rank(value):
     return (2, str(value))
 
 
-def differs(kinds, mine, true, near, order, only=None):
+def differs(kinds, mine, true, near, order):
     """What the first difference is, or None. `near` names columns to compare with a tolerance, `order` those that the
-    rows are sorted by, `only` those that are looked at, where it is not all of them."""
+    rows are sorted by."""
     mine = [[civic_value(kind, text) for kind, text in zip(kinds, row)] for row in mine]
     true = [[duck_value(value) for value in row] for row in true]
     if len(mine) != len(true):
         return f"{len(mine)} rows, and {len(true)} in truth" + sample(mine, true)
     if mine and len(mine[0]) != len(true[0]):
         return f"{len(mine[0])} columns, and {len(true[0])} in truth"
-    only = range(len(kinds)) if only is None else only
-    order = order if set(order) <= set(only) else []
     for n, (a, b) in enumerate(zip(mine, true)):
         if order and not all(alike(a[column], b[column], False) for column in order):
             return f"row {n} in order: {shown(a)}, and {shown(b)} in truth"
-    first = [column for column in only if column not in near] + [column for column in only if column in near]
+    first = [column for column in range(len(kinds)) if column not in near] + sorted(near)
     by = lambda row: [rank(row[column]) for column in first]
     for a, b in zip(sorted(mine, key=by), sorted(true, key=by)):
-        if not all(alike(a[column], b[column], column in near) for column in only):
+        if not all(alike(x, y, column in near) for column, (x, y) in enumerate(zip(a, b))):
             return f"{shown(a)}, and {shown(b)} in truth"
+    return None
+
+
+def strays(kinds, mine, true, columns):
+    """A row that has no like in truth as far as these columns go, or None."""
+    known = Counter(tuple(rank(duck_value(row[column])) for column in columns) for row in true)
+    for row in mine:
+        values = [civic_value(kinds[column], row[column]) for column in columns]
+        found = tuple(map(rank, values))
+        if not known[found]:
+            return shown(values)
+        known[found] -= 1
     return None
 
 

@@ -14,7 +14,7 @@ class Grammar(Rows):
         self.next += 1
         return f"x{self.next}"
 
-    def expression(self, columns, at):
+    def expression(self, columns, at, windows):
         """Something computed of the columns of one relation, under a name."""
         dice = self.dice
         one = dice.pick(columns)
@@ -56,7 +56,7 @@ class Grammar(Rows):
             add(f"CAST({one.name} AS TIMESTAMP)", "local")
             add(f"date_trunc('month', {one.name})", "time")
             add(f"{one.name} - INTERVAL '1 month'", "time")
-        if not any(column.near for column in columns) and dice.chance(30):
+        if windows and not any(column.near for column in columns) and dice.chance(40):
             text, kind, near = self.window(columns)
         else:
             text, kind, near = dice.pick(ways)
@@ -150,7 +150,8 @@ class Grammar(Rows):
         """SELECT expressions FROM (inner) WHERE …"""
         dice = self.dice
         columns = [c for c in inner.columns if not c.near] or inner.columns
-        made = [self.expression(columns, f"e{depth}{n}") for n in range(1 + dice.roll(4))]
+        # one window function at most: two could count rows that are alike in two orders
+        made = [self.expression(columns, f"e{depth}{n}", n == 0) for n in range(1 + dice.roll(4))]
         items = joined(", ", [form("{e} AS {n}", e=text, n=column.name) for text, column in made])
         where = form(" WHERE {c}", c=self.above(columns)) if dice.chance(30) else same("")
         distinct = "DISTINCT " if dice.chance(12) and not any(column.near for _, column in made) else ""

@@ -31,7 +31,11 @@ class NewYork:
         self.products = [product for product, _, _ in self.tables]
 
     def domains(self):
-        return {product.domain: [str(DEMO / product.domain / f"{product.name}.yaml")] for product in self.products}
+        """Each domain's contract, and the file that it looks codes up in."""
+        found = {p.domain: [str(DEMO / p.domain / f"{p.name}.yaml")] for p in self.products}
+        found["traffic"].append(str(DEMO / "traffic/zones_taxi_lookup.csv"))
+        found["health"].append(str(DEMO / "health/population.csv"))
+        return found
 
     def turns(self):
         def delivery(domain, dataset, file, *arguments):

@@ -1,7 +1,7 @@
 """Questions that were once answered wrongly, or refused without need: asked again in every run over made departments.
 
 Each is written in civicmesh's dialect; where DuckDB's differs, `{civicmesh|DuckDB}` holds both. `{domain.product}` is a
-product's rows. The numbers say which columns the rows are ordered by."""
+product's rows. The numbers say which columns the rows are ordered by, the code how it may be refused."""
 
 import re
 
@@ -9,17 +9,20 @@ QUESTIONS = [
     (
         "IS DISTINCT FROM binds tighter than AND",
         [],
+        "ERROR_CODE_SQL",
         "SELECT count(*) AS a FROM {traffic.flows} WHERE district IS DISTINCT FROM 'north' AND kind = 'bus'",
     ),
     (
         "IS NOT DISTINCT FROM of conditions binds tighter than AND and OR",
         [],
+        "ERROR_CODE_SQL",
         "SELECT count(*) AS a FROM {traffic.flows} WHERE (district = 'north') IS DISTINCT FROM true AND kind = 'bus'"
         " OR (kind = 'car') IS NOT DISTINCT FROM false AND district = 'north'",
     ),
     (
         "ranks are whole numbers with a sign",
         [0],
+        None,
         "SELECT r - 1 - 2 * r AS a, {r / 2|r // 2} AS b, -d AS c, n - 3 AS d FROM (SELECT row_number() OVER (ORDER BY k) AS r,"
         " dense_rank() OVER (ORDER BY k) AS d, ntile(3) OVER (ORDER BY k) AS n"
         " FROM (SELECT district AS k, count(*) AS n FROM {traffic.flows} GROUP BY 1) AS x) AS y ORDER BY 1 DESC",
@@ -27,29 +30,34 @@ QUESTIONS = [
     (
         "a subquery without a row is null",
         [],
+        None,
         "SELECT (SELECT count(*) AS n FROM {traffic.flows} HAVING count(*) > 1000000000) AS a",
     ),
     (
         "a day leaves its hours in order",
         [0],
+        None,
         "SELECT {date_trunc('hour', time)|t_hour} AS h, count(*) AS n FROM {traffic.flows}"
         " WHERE CAST({time|local} AS DATE) = {day} GROUP BY 1 ORDER BY h DESC LIMIT 3",
     ),
     (
         "a whole quotient names no number",
         [0],
+        None,
         "SELECT n FROM (SELECT district AS k, count(*) AS n FROM {traffic.flows} GROUP BY 1) AS x"
         " WHERE {n / 1000|n // 1000} = 0 ORDER BY n DESC LIMIT 5",
     ),
     (
         "a cast that rounds names no number",
         [0],
+        None,
         "SELECT s FROM (SELECT district AS k, kind AS l, sum(speed) AS s FROM {traffic.flows} GROUP BY 1, 2) AS x"
         " WHERE {CAST(s AS BIGINT) / 100000|CAST(s AS BIGINT) // 100000} = 0 ORDER BY s DESC LIMIT 5",
     ),
     (
         "a filter made of a join stays with its own side",
         [],
+        None,
         "SELECT aq.k AS ak, bq.k AS bk, a, b, c"
         " FROM (SELECT district AS k, count(*) AS a FROM {traffic.flows} GROUP BY 1) AS aq"
         " LEFT JOIN (SELECT district AS k, count(*) AS b FROM {air.noise} WHERE district <> 'north' GROUP BY 1) AS bq ON aq.k = bq.k"
@@ -59,9 +67,9 @@ QUESTIONS = [
 
 
 def of(world):
-    """The name, the columns in order, civicmesh's question and DuckDB's, of each that is about products of this world."""
+    """The name, the columns in order, the lawful refusal, civicmesh's question and DuckDB's, of each that is about products of this world."""
     tables = {product.id: product for product in world.products}
-    for name, order, text in QUESTIONS:
+    for name, order, refusal, text in QUESTIONS:
         needs = set(re.findall(r"\{(\w+\.\w+)\}", text))
         if not needs <= tables.keys():
             continue
@@ -76,4 +84,4 @@ def of(world):
 
             return re.sub(r"\{([^{}]*)\}", part, text)
 
-        yield name, order, written(0), written(1)
+        yield name, order, refusal, written(0), written(1)
