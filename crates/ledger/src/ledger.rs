@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use civicmesh_model::grain::Window;
@@ -63,6 +64,8 @@ pub struct Ledger {
     pub(crate) contracts: Mutex<ReadContracts>,
     /// The size of each log when there was nothing left to merge in it.
     pub(crate) merged: Mutex<BTreeMap<ProductId, u64>>,
+    /// Steps of merging since what they leave behind was last cleared away.
+    pub(crate) merge_steps: AtomicU32,
     pub(crate) said: Mutex<Said>,
     /// The vault that own releases are counted from.
     pub(crate) vault: Mutex<Option<VaultRecord>>,
@@ -84,6 +87,7 @@ impl Ledger {
             writing: Mutex::default(),
             contracts: Mutex::default(),
             merged: Mutex::default(),
+            merge_steps: AtomicU32::new(0),
             said,
             vault,
         })

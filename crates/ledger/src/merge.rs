@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use civicmesh_model::log::leaf_hash;
 use civicmesh_model::names::ProductId;
@@ -33,10 +34,12 @@ pub(crate) struct Pace {
     pub(crate) small_segments: usize,
     /// A segment with so many revised windows is made anew.
     pub(crate) revised_min: usize,
+    /// After so many steps, and when there is nothing left to merge, what they left behind is cleared away.
+    pub(crate) clearing_steps: u32,
 }
 
 impl Pace {
-    const DEFAULT: Self = Self { tail_rows_min: 64, small_segments: 8, revised_min: 32 };
+    const DEFAULT: Self = Self { tail_rows_min: 64, small_segments: 8, revised_min: 32, clearing_steps: 64 };
 }
 
 /// What one step replaces.
@@ -59,12 +62,20 @@ impl Ledger {
                 continue;
             }
             match self.merge(&product, pace) {
-                Ok(true) => return Ok(true),
+                Ok(true) => {
+                    self.merge_steps.fetch_add(1, Ordering::Relaxed);
+                    return Ok(true);
+                }
                 Ok(false) => {}
                 Err(error @ LedgerError::Store(_)) => return Err(error),
                 Err(error) => tracing::error!(%product, %error, "entries stay unmerged"),
             }
             locked(&self.merged).insert(product, known.size());
+        }
+        if self.merge_steps.load(Ordering::Relaxed) >= pace.clearing_steps {
+            self.merge_steps.store(0, Ordering::Relaxed);
+            self.store.compact(entry::KEYSPACE);
+            self.store.compact(segment::COLUMNS);
         }
         Ok(false)
     }
@@ -114,7 +125,8 @@ impl Ledger {
         first_only: bool,
     ) -> Result<Vec<Builder>, LedgerError> {
         let contract = self.contract_by_hash(&known.contract)?;
-        let calendar = contract.map(|contract| contract.calendar(self.zone));
+        let contract = contract.ok_or(LedgerError::Damaged("a contract that is named and missing"))?;
+        let calendar = Some(contract.calendar(self.zone));
         let pieces = Pieces::new(moment, product, calendar, known.expired_through, stretch.clone())?;
         let mut builders = vec![Builder::default()];
         for placed in Unmerged::new(pieces) {

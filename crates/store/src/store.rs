@@ -133,6 +133,11 @@ impl Store {
         Ok(())
     }
 
+    /// Rewrites a keyspace without what was removed or overwritten in it, and returns when that is done.
+    pub fn compact(&self, keyspace: Keyspace) {
+        self.database.compact_range_cf(self.family(keyspace), None::<&[u8]>, None::<&[u8]>);
+    }
+
     /// Bytes of tables and blob files on the disk and of what is yet in memory; without the write-ahead log.
     pub fn size_bytes(&self) -> Result<u64, StoreError> {
         let mut bytes = 0;

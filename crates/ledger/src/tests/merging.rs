@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::ledger::locked;
 use crate::merge::Pace;
 use crate::pieces::Piece;
 
 /// Merges far sooner than a node does.
-pub(super) const EAGER: Pace = Pace { tail_rows_min: 3, small_segments: 2, revised_min: 2 };
+pub(super) const EAGER: Pace = Pace { tail_rows_min: 3, small_segments: 2, revised_min: 2, clearing_steps: 3 };
 
 pub(super) fn merge_all(ledger: &Ledger) -> Result<u32, LedgerError> {
     let mut steps = 0;
@@ -165,6 +166,30 @@ fn small_segments_become_larger_ones() {
     }
     assert_eq!(stored(&peer, crate::keys::segment::SEGMENTS), 1);
     assert_consistent(&peer);
+}
+
+#[test]
+fn what_merging_leaves_behind_is_cleared_away() {
+    let contract = contract("1", OPEN);
+    let sizes = [u32::MAX, 3].map(|clearing_steps| {
+        let peer = peer(&contract);
+        let mut forger = Forger::new();
+        for start in 0..200 {
+            let mut release = release(&contract, start, 0);
+            // what compression cannot shorten
+            release.salt = std::array::from_fn(|byte| leaf_hash(&[start as u8, byte as u8]).0[0]);
+            forger = forger.with(Entry::Release(release));
+            forger.show(&peer).unwrap();
+            let pace = Pace { clearing_steps: u32::MAX, ..EAGER };
+            while peer.merge_at(&pace).unwrap() {}
+            peer.flush().unwrap();
+        }
+        locked(&peer.merged).clear();
+        while peer.merge_at(&Pace { clearing_steps, ..EAGER }).unwrap() {}
+        assert_consistent(&peer);
+        peer.size_bytes().unwrap()
+    });
+    assert!(sizes[1] < sizes[0], "{sizes:?}");
 }
 
 #[test]
