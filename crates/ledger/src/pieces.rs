@@ -21,7 +21,7 @@ use crate::timeline::last_before;
 /// A part of what is newest.
 pub enum Piece<'s> {
     /// An entry.
-    Entry(Entry),
+    Entry(Box<Entry>),
     /// Some rows of a segment.
     Rows(Arc<Segment<'s>>, Range<usize>),
 }
@@ -50,7 +50,7 @@ pub(crate) struct Pieces<'s> {
 
 /// An entry by its place in the log, or rows of a segment.
 pub(crate) enum Found<'s> {
-    Entry(Placed),
+    Entry(Box<Placed>),
     Rows(Arc<Segment<'s>>, Range<usize>),
 }
 
@@ -95,7 +95,7 @@ impl<'s> Pieces<'s> {
     fn read(&mut self) -> Result<Option<Found<'s>>, LedgerError> {
         loop {
             if let Some(entry) = self.entry()? {
-                return Ok(Some(Found::Entry(entry)));
+                return Ok(Some(Found::Entry(Box::new(entry))));
             }
             match self.coming.pop_front() {
                 None => return Ok(None),
@@ -244,7 +244,7 @@ impl Iterator for Unmerged<'_> {
                 self.rows = None;
             }
             match self.pieces.next()? {
-                Ok(Found::Entry(placed)) => return Some(Ok(placed)),
+                Ok(Found::Entry(placed)) => return Some(Ok(*placed)),
                 Ok(Found::Rows(segment, rows)) => self.rows = Some((segment, rows)),
                 Err(error) => return Some(Err(error)),
             }

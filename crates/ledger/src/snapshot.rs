@@ -102,7 +102,7 @@ impl Snapshot<'_> {
         let pieces = self.newest(product, range)?;
         Ok(pieces.map(|found| {
             found.map(|found| match found {
-                Found::Entry(placed) => Piece::Entry(placed.entry),
+                Found::Entry(placed) => Piece::Entry(Box::new(placed.entry)),
                 Found::Rows(segment, rows) => Piece::Rows(segment, rows),
             })
         }))

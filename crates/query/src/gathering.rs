@@ -111,7 +111,7 @@ impl<'a> Pass<'a> {
                 self.take_waiting()?;
                 return self.take_rows(&segment, rows);
             }
-            Piece::Entry(entry) => entry,
+            Piece::Entry(entry) => *entry,
         };
         let window = entry.window();
         let kind = match entry {

@@ -126,7 +126,7 @@ impl Shelf<'_> {
                     entries.filter(|entry| entry.window().start < range.end && range.start < entry.window().end);
                 let entries: Vec<_> = (0..).zip(entries.cloned()).collect();
                 if !listed.merged {
-                    return entries.into_iter().try_for_each(|(_, entry)| visit(Piece::Entry(entry)));
+                    return entries.into_iter().try_for_each(|(_, entry)| visit(Piece::Entry(Box::new(entry))));
                 }
                 for segment in Segment::of_entries(&entries).map_err(unreadable)? {
                     let rows = 0..segment.rows().len();
