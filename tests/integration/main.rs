@@ -12,6 +12,7 @@ mod late;
 mod layers;
 mod logs;
 mod openmetrics;
+mod oracle;
 mod power;
 mod sample;
 mod samples;
