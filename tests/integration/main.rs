@@ -6,6 +6,7 @@
 mod city;
 mod demo;
 mod first;
+mod flight;
 mod grpc;
 mod kill;
 mod late;

@@ -5,6 +5,7 @@ use crate::say::out;
 use crate::{render, say};
 use anyhow::{Context, Result};
 use civicmesh_node::client::Client;
+use civicmesh_node::completeness::band;
 use civicmesh_node::contracts::{self, Checked};
 use civicmesh_node::office::Purpose;
 use serde_json::json;
@@ -79,7 +80,7 @@ fn preview(node: &str, product: &str, format: Format) -> Result<ExitCode> {
                         "end": render::moment(&zone, window.end.0),
                         "cells": window.cells,
                         "cells_suppressed": window.cells_suppressed,
-                        "suppressed_share": render::band(window.suppressed_share),
+                        "suppressed_share": band(window.suppressed_share),
                     })
                 })
                 .collect();
@@ -92,7 +93,7 @@ fn preview(node: &str, product: &str, format: Format) -> Result<ExitCode> {
                     render::moment(&zone, window.start.0),
                     window.cells.to_string(),
                     window.cells_suppressed.to_string(),
-                    render::band(window.suppressed_share).to_owned(),
+                    band(window.suppressed_share).to_owned(),
                 ]);
             }
             out!("{table}");

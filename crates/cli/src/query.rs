@@ -47,7 +47,7 @@ fn print(answer: &QueryAnswer, zone: &str, format: AnswerFormat) -> Result<()> {
         }
         AnswerFormat::Json => {
             let rows = render::json_rows(&answer.batches)?;
-            let completeness = serde_json::to_string_pretty(&completeness::json(&answer.completeness))?;
+            let completeness = serde_json::to_string_pretty(&civicmesh_node::completeness::json(&answer.completeness))?;
             let notices = serde_json::to_string(&answer.notices)?;
             out!("{{\"rows\": {rows},\n\"completeness\": {completeness},\n\"notices\": {notices}}}");
         }

@@ -4,7 +4,6 @@ use anyhow::{Context, Result};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use civicmesh_node::model::release::ShareBand;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::io::Write;
 use std::sync::Arc;
@@ -118,17 +117,6 @@ pub fn moment(batch_zone: &str, micros: i64) -> String {
     match ArrayFormatter::try_new(&array, &options) {
         Ok(formatter) => formatter.value(0).to_string().trim_end_matches(" 00:00:00").to_owned(),
         Err(_) => micros.to_string(),
-    }
-}
-
-/// A share of observations in words.
-pub fn band(band: ShareBand) -> &'static str {
-    match band {
-        ShareBand::None => "none",
-        ShareBand::Under1 => "under 1 %",
-        ShareBand::Under5 => "under 5 %",
-        ShareBand::Under20 => "under 20 %",
-        ShareBand::More => "20 % or more",
     }
 }
 

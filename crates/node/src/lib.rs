@@ -7,6 +7,7 @@
 mod check;
 mod city;
 pub mod client;
+pub mod completeness;
 mod compose;
 pub mod config;
 pub mod contracts;

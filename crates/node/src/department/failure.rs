@@ -49,6 +49,14 @@ impl Failure {
         self
     }
 
+    /// The same for clients that show people the message alone: what to do instead stands in it.
+    pub(crate) fn in_one_text(mut self) -> Failure {
+        if !self.instead.is_empty() {
+            self.message = format!("{}; instead: {}", self.message, self.instead);
+        }
+        self
+    }
+
     /// The reason, for programs.
     pub(crate) fn code(&self) -> ErrorCode {
         self.code

@@ -2,11 +2,13 @@
 
 mod authorize;
 mod failure;
+mod flight;
 mod ingest;
 mod outgoing;
 mod query;
 mod question;
 mod server;
+mod session;
 mod upload;
 mod wire;
 

@@ -1,8 +1,9 @@
-//! The department's server: gRPC with health and reflection, `/metrics` and `/healthz`, on one listener.
+//! The department's server: gRPC and Flight SQL with health and reflection, `/metrics` and `/healthz`, on one listener.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::extract::State;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -14,8 +15,8 @@ use http::{HeaderMap, StatusCode, header};
 use tonic::service::Routes;
 use tonic::transport::Server;
 
-use super::Department;
 use super::authorize::authorize_header;
+use super::{Department, flight};
 use crate::compose::Parts;
 use crate::listener::{Bounds, accept};
 use crate::metrics::METRICS_MEDIA_TYPE;
@@ -59,8 +60,10 @@ async fn routes(parts: &Arc<Parts>) -> Result<axum::Router, String> {
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<DepartmentServiceServer<Department>>().await;
+    reporter.set_serving::<FlightServiceServer<flight::Flight>>().await;
     let reflection = reflection::of::<DepartmentServiceServer<Department>>()?;
-    let grpc = Routes::new(service).add_service(health).add_service(reflection).prepare().into_axum_router();
+    let services = Routes::new(service).add_service(flight::service(parts)).add_service(health).add_service(reflection);
+    let grpc = services.prepare().into_axum_router();
     let http = axum::Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
