@@ -51,6 +51,7 @@ use crate::running::Running;
 use crate::scans::{self, Scans};
 use crate::shelf::{Shelf, Standing};
 use crate::statement;
+use crate::text::Room;
 use crate::tokens;
 use crate::told::{self, CompletenessTable, Told};
 use crate::using;
@@ -164,7 +165,7 @@ impl Asker {
         let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
         let standings = standings(shelf)?;
         let state = self.state(question, &standings, now, &Cut::new(options.window_cut)).await?;
-        let plan = self.plan(&state, &question.sql, types, &standings).await?;
+        let plan = self.plan(&state, &question.sql, &standings).await?;
         let parameters = question::parameters(&plan, types).map_err(planning)?;
         let nulls = question::nulls(&parameters).map_err(planning)?;
         let filled = question::filled(plan.clone(), &nulls).map_err(planning)?;
@@ -187,8 +188,7 @@ impl Asker {
         let standings = standings(shelf)?;
         let cut = Cut::new(options.window_cut);
         let state = self.state(question, &standings, now, &cut).await?;
-        let types: Vec<_> = question.parameters.iter().map(|value| Some(value.data_type())).collect();
-        let plan = self.plan(&state, &question.sql, &types, &standings).await?;
+        let plan = self.plan(&state, &question.sql, &standings).await?;
         let plan = question::filled(plan, &question.parameters).map_err(planning)?;
         let optimized = state.optimize(&plan).map_err(planning)?;
         let reader = Reader::new(shelf, &state, now, &self.limits);
@@ -254,7 +254,7 @@ impl Asker {
                 Arc::new(ResolveGroupingFunction::new()),
                 Arc::new(TypeCoercion::new()),
                 Arc::new(WallClock),
-                Arc::new(Checked),
+                Arc::new(Checked { room: Room::new(&self.base.runtime_env().memory_pool) }),
             ])
             .build();
         let props = state.execution_props_mut();
@@ -271,7 +271,6 @@ impl Asker {
         &self,
         state: &SessionState,
         sql: &str,
-        types: &[Option<DataType>],
         standings: &BTreeMap<ProductId, Standing>,
     ) -> Result<LogicalPlan, QueryError> {
         let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
@@ -284,7 +283,6 @@ impl Asker {
         forms::must_be_kept_to(&statement)?;
         using::write_out(&mut statement)?;
         ranks::sign(&mut statement);
-        question::with_lists(&mut statement, types);
         self.must_be_known(state, &statement, standings)?;
         if let Some(product) = described(state, &statement) {
             let contract = standings.get(&product).and_then(|standing| standing.contract.as_ref());

@@ -14,7 +14,6 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::AggregateFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     AggregateUDF, BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
@@ -24,21 +23,26 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::physical_expr_common::datum::apply;
 
 use crate::error::QueryError;
+use crate::named::map_named;
+use crate::text::Room;
 use crate::total::total;
 
 /// The rule.
 #[derive(Debug)]
-pub(crate) struct Checked;
+pub(crate) struct Checked {
+    /// Of the question, for what its functions make.
+    pub room: Room,
+}
 
 impl AnalyzerRule for Checked {
     fn analyze(&self, plan: LogicalPlan, _options: &ConfigOptions) -> Result<LogicalPlan> {
         let check = |plan: LogicalPlan| {
             let schema = merge_schema(&plan.inputs());
-            let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let expr = expr.transform_up(|expr| checked(expr, &schema))?;
-                Ok(expr.update_data(|expr| name.restore(expr)))
+            map_named(plan, |expr| {
+                expr.transform_up(|expr| {
+                    let expr = checked(expr, &schema)?;
+                    expr.transform_data(|expr| Ok(Transformed::yes(self.room.ask(expr))))
+                })
             })
         };
         Ok(plan.transform_up_with_subqueries(check)?.data)
@@ -50,7 +54,7 @@ impl AnalyzerRule for Checked {
 }
 
 /// One expression, whose types are coerced; those within it are checked already.
-pub(crate) fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match Arithmetic::of(op) {
             Some(arithmetic) if left.get_type(schema)?.is_integer() && right.get_type(schema)?.is_integer() => {

@@ -16,6 +16,8 @@ use crate::statement::too_large;
 pub(crate) const CALLS_MAX: usize = 10;
 /// Deepest nesting of subqueries within expressions, which doubles it too.
 const SUBQUERIES_MAX: usize = 6;
+/// Most columns that one SELECT lists: planning takes the square of them.
+const COLUMNS_MAX: usize = 500;
 /// Most grouping sets of one SELECT. Each is planned, and takes every row once more.
 const GROUPING_SETS_MAX: usize = 256;
 
@@ -67,6 +69,7 @@ impl Visitor for Forms {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<QueryError> {
+        too_large("the number of selected columns", select.projection.len(), COLUMNS_MAX)?;
         let GroupByExpr::Expressions(exprs, _) = &select.group_by else { return ControlFlow::Continue(()) };
         let sets = exprs.iter().map(|expr| match expr {
             Expr::Cube(exprs) => 1_usize.checked_shl(exprs.len() as u32).unwrap_or(usize::MAX),

@@ -1,15 +1,9 @@
 //! A question with what it is asked with, and what is known of one before it is asked.
 
-use std::ops::ControlFlow;
-
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, Result, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, CastKind, DataType as SqlType, Expr as Ast, Value, VisitMut, VisitorMut,
-};
 
 use crate::error::QueryError;
 
@@ -86,37 +80,6 @@ fn place<'t>(types: &'t mut Vec<Option<DataType>>, id: &str) -> Result<&'t mut O
         types.resize(number, None);
     }
     Ok(&mut types[number - 1])
-}
-
-/// Casts parameters that are lists of texts to what they are: the planner takes a parameter for a text where a list is
-/// wanted.
-pub(crate) fn with_lists(statement: &mut Statement, types: &[Option<DataType>]) {
-    let Statement::Statement(statement) = statement else { return };
-    let is_list =
-        |kind: &Option<DataType>| matches!(kind, Some(DataType::List(field)) if field.data_type() == &DataType::Utf8);
-    if types.iter().any(is_list) {
-        let _ = statement.visit(&mut Lists(types.iter().map(is_list).collect()));
-    }
-}
-
-/// Which parameters are lists.
-struct Lists(Vec<bool>);
-
-impl VisitorMut for Lists {
-    type Break = ();
-
-    /// After what is within: a cast is not cast again.
-    fn post_visit_expr(&mut self, expr: &mut Ast) -> ControlFlow<()> {
-        let Ast::Value(value) = &*expr else { return ControlFlow::Continue(()) };
-        let Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
-        let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
-        if number.and_then(|number| self.0.get(number.checked_sub(1)?)) == Some(&true) {
-            let list = SqlType::Array(ArrayElemTypeDef::SquareBracket(Box::new(SqlType::Text), None));
-            let (kind, inner) = (CastKind::Cast, Box::new(expr.clone()));
-            *expr = Ast::Cast { kind, expr: inner, data_type: list, array: false, format: None };
-        }
-        ControlFlow::Continue(())
-    }
 }
 
 /// The plan with its parameters filled in.

@@ -9,10 +9,11 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
 use datafusion::functions::datetime::to_local_time;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::analyzer::AnalyzerRule;
+
+use crate::named::map_named;
 
 /// The rule.
 #[derive(Debug)]
@@ -30,12 +31,7 @@ impl AnalyzerRule for WallClock {
 
 fn keep_clocks(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = merge_schema(&plan.inputs());
-    let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let expr = expr.transform_up(|expr| keep_clock(expr, &schema))?;
-        Ok(expr.update_data(|expr| name.restore(expr)))
-    })
+    map_named(plan, |expr| expr.transform_up(|expr| keep_clock(expr, &schema)))
 }
 
 fn keep_clock(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {

@@ -7,6 +7,7 @@
 mod comments;
 pub(crate) mod functions;
 mod names;
+mod nothing;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -19,8 +20,7 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArguments, GroupByExpr, JoinOperator, ObjectName, ObjectNamePart, Query,
-    Select, SetExpr, Statement as Sql, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
+    ObjectName, ObjectNamePart, Query, Statement as Sql, TableFactor, Visit, VisitMut, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -32,6 +32,7 @@ use datafusion_pg_catalog::sql::rules;
 
 use self::comments::Comments;
 use self::names::Names;
+use self::nothing::Nothing;
 use crate::catalog::Catalogue;
 use crate::product::Product;
 use crate::using::normal;
@@ -125,94 +126,6 @@ fn harmless(statement: Sql) -> Sql {
         &rules::FixVersionColumnName,
     ];
     rules.into_iter().fold(statement, |statement, rule| rule.rewrite(statement))
-}
-
-/// What clients write of things that there are none of here, and that the planner has no room for: each becomes what it
-/// would give, there being none. An operator that the planner lacks becomes one that it has.
-struct Nothing;
-
-impl VisitorMut for Nothing {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let instead = match expr {
-            // types of enumerations
-            Expr::Exists { subquery, negated } => match subquery.body.as_ref() {
-                SetExpr::Select(select) if select.from.iter().any(joins_enums) && !groups(select) => {
-                    Some(Expr::Value(Value::Boolean(*negated).with_empty_span()))
-                }
-                _ => None,
-            },
-            Expr::Function(function) => match (called(function).as_str(), &function.args) {
-                // options of tables
-                ("array_to_string", arguments) if arguments.to_string().contains("reloptions") => {
-                    written("CAST(NULL AS TEXT)")
-                }
-                // members of roles
-                ("array", FunctionArguments::Subquery(_)) => written("CAST(NULL AS TEXT[])"),
-                _ => None,
-            },
-            // functions have names here, and no identifiers
-            Expr::BinaryOp { left, op: BinaryOperator::NotEq | BinaryOperator::Eq, right } => {
-                if is_function_name(left) && right.to_string() == "0" {
-                    **right = Expr::Value(Value::SingleQuotedString("-".to_owned()).with_empty_span());
-                }
-                None
-            }
-            Expr::Like { pattern, escape_char: escape @ Some(_), .. }
-            | Expr::ILike { pattern, escape_char: escape @ Some(_), .. } => {
-                let escaped = escape.take().and_then(|escape| written(&format!("replace({pattern}, {escape}, '\\')")));
-                if let Some(escaped) = escaped {
-                    **pattern = escaped;
-                }
-                None
-            }
-            _ => None,
-        };
-        if let Some(instead) = instead {
-            *expr = instead;
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-fn written(text: &str) -> Option<Expr> {
-    Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_expr()).ok()
-}
-
-/// The name of the function that is called, without its schema.
-fn called(function: &Function) -> String {
-    function.name.0.last().and_then(ObjectNamePart::as_ident).map(normal).unwrap_or_default()
-}
-
-/// Whether this is a column of functions, as of `pg_type`.
-fn is_function_name(expr: &Expr) -> bool {
-    let name = match expr {
-        Expr::Identifier(name) => name,
-        Expr::CompoundIdentifier(names) => match names.last() {
-            Some(name) => name,
-            None => return false,
-        },
-        _ => return false,
-    };
-    ["typreceive", "typsend", "typinput", "typoutput"].contains(&normal(name).as_str())
-}
-
-fn groups(select: &Select) -> bool {
-    select.group_by != GroupByExpr::Expressions(Vec::new(), Vec::new())
-}
-
-/// Whether tables are joined with the table of enumerations so that only rows in both are left.
-fn joins_enums(tables: &TableWithJoins) -> bool {
-    let is_enums = |table: &TableFactor| match table {
-        TableFactor::Table { name, .. } => {
-            name.0.last().and_then(ObjectNamePart::as_ident).is_some_and(|name| normal(name) == "pg_enum")
-        }
-        _ => false,
-    };
-    tables.joins.iter().any(|join| {
-        matches!(join.join_operator, JoinOperator::Inner(_) | JoinOperator::Join(_)) && is_enums(&join.relation)
-    })
 }
 
 /// Whether every table that the statement names is one of the catalogue, or of the statement itself.

@@ -33,6 +33,7 @@ pub(crate) use self::cut::Cut;
 use self::exact::exact;
 use self::signed::signed_above;
 use crate::error::QueryError;
+use crate::named::map_named;
 use crate::opaque::opaque;
 use crate::product::{CellsTable, Product, RowsTable};
 
@@ -216,11 +217,8 @@ impl Rewrite {
         };
         let plan = plan.map_children(next)?.data;
         let schema = merge_schema(&plan.inputs());
-        let names = NamePreserver::new(&plan);
-        let plan = plan.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let expr = expr.transform_up(|expr| self.subquery(expr, &schema)?.transform_data(|e| exact(e, &schema)))?;
-            Ok(expr.update_data(|expr| name.restore(expr)))
+        let plan = map_named(plan, |expr| {
+            expr.transform_up(|expr| self.subquery(expr, &schema)?.transform_data(|e| exact(e, &schema)))
         })?;
         match plan.data {
             // whose schema would stay as it was

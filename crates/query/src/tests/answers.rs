@@ -159,7 +159,7 @@ async fn the_catalogue_can_be_browsed() {
          &["time|Timestamp(µs, \"America/New_York\")", "borough|Utf8", "speed|Decimal128(12, 2)"]),
         ("DESCRIBE transit.ridership", &[
             "time|timestamp with time zone|NO|time|||open|start of the window; grain 1 day, in America/New_York",
-            "subway_riders|numeric|YES|measure|1|count, sum, sum_squares|open|d",
+            "subway_riders|numeric|YES|measure|1|count, sum, sum_squares, min, max|open|d",
         ]),
         ("SHOW timezone", &["datafusion.execution.time_zone|America/New_York"]),
         ("SELECT count(*) FROM generate_series(1, 3)", &["3"]),

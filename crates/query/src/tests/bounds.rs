@@ -87,6 +87,8 @@ async fn large_questions_are_answered_or_refused() {
             (calls(10), true),
             (calls(11), false),
             (calls(1_000), false),
+            (format!("SELECT {}", repeat(500, &|i| format!("{i} AS c{i}"), ", ")), true),
+            (format!("SELECT {}", repeat(501, &|i| format!("{i} AS c{i}"), ", ")), false),
             (casts(10, "1"), true),
             (casts(40, "1"), false),
             (casts(40, "1 1"), false),
@@ -122,6 +124,28 @@ async fn functions_that_multiply_are_left_out() {
     {
         let error = node.refusal(&format!("SELECT {call}")).await;
         assert!(matches!(&error, QueryError::Sql(text) if text.contains("Invalid function")), "{call}\n{error:?}");
+    }
+}
+
+/// What doubles with every line of a WITH query stays within the memory of all questions.
+#[tokio::test]
+async fn texts_and_lists_do_not_grow_without_end() {
+    let node = node(Limits { memory_bytes_max: 16 << 20, ..Limits::default() });
+    for (first, next) in [
+        ("street", "s || s"),
+        ("street", "concat(s, s)"),
+        ("street", "replace(s, 'A', 'AAAAAAAA')"),
+        ("street", "regexp_replace(s, '^(.*)$', '\\1\\1\\1', 'g')"),
+        ("[street]", "array_concat(s, s)"),
+        ("[1]", "[s, s]"),
+    ] {
+        let lines = |n: usize, next: &str| {
+            (1..=n).map(|i| format!(", c{i} AS (SELECT {next} AS s FROM c{})", i - 1)).collect::<String>()
+        };
+        let with = format!("WITH c0 AS (SELECT {first} AS s FROM flow GROUP BY street)");
+        let error = node.refusal(&format!("{with}{} SELECT s FROM c40", lines(40, next))).await;
+        assert!(matches!(error, QueryError::TooLarge { what: "working memory in bytes", .. }), "{next}\n{error:?}");
+        assert_eq!(node.rows(&format!("{with}{} SELECT s IS NULL FROM c2", lines(2, next))).await, ["false"], "{next}");
     }
 }
 

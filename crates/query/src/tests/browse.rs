@@ -48,6 +48,10 @@ async fn what_clients_ask_of_the_catalogue_is_answered() {
         "SELECT c.relname, pg_catalog.array_to_string(c.reloptions || array(select 'toast.' || x from \
          pg_catalog.unnest(tc.reloptions) x), ', ') FROM pg_catalog.pg_class c \
          LEFT JOIN pg_catalog.pg_class tc ON (c.reltoastrelid = tc.oid)",
+        "SELECT attname, CASE WHEN atthasdef THEN (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
+         WHERE d.adrelid = attrelid) ELSE NULL END AS default, CASE WHEN (attcollation != 0 AND (SELECT typcollation \
+         FROM pg_catalog.pg_type WHERE oid = atttypid) != attcollation) THEN (SELECT json_build_object('name', collname) \
+         FROM pg_catalog.pg_collation WHERE oid = attcollation) ELSE NULL END AS collation FROM pg_catalog.pg_attribute",
         "SELECT pg_catalog.pg_size_pretty(pg_catalog.pg_table_size(c.oid)) FROM pg_catalog.pg_class c",
         "SELECT 'public'::regnamespace, obj_description('pg_catalog.pg_class'::regclass, 'pg_class')",
     ] {
@@ -170,9 +174,9 @@ async fn a_list_may_be_a_parameter() {
     let sql =
         "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ANY($1)";
     let list = ScalarValue::List(ScalarValue::new_list_nullable(&["traffic".into()], &DataType::Utf8));
-    let (types, options) = ([Some(list.data_type())], QueryOptions::default());
-    let prepared = node.asker.prepare(&node.shelf, &Question::from(sql), &types, now(), &options).await.unwrap();
-    assert_eq!(prepared.parameters, types);
+    let options = QueryOptions::default();
+    let prepared = node.asker.prepare(&node.shelf, &Question::from(sql), &[], now(), &options).await.unwrap();
+    assert_eq!(prepared.parameters, [Some(list.data_type())]);
     let asked = Question { parameters: vec![list], ..Question::from(sql) };
     assert_eq!(lines(&node.asker.ask(&node.shelf, asked, now(), &options).await.unwrap().batches), ["taxi"]);
 }

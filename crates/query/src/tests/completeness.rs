@@ -137,7 +137,7 @@ async fn completeness_is_a_table_that_can_be_asked() {
         FROM civicmesh.completeness ORDER BY product";
     assert_eq!(
         node.rows(sql).await,
-        ["health.emergency|false||||| ".trim_end(), "traffic.taxi|true|31|21|10|under 20 %|false"]
+        ["health.emergency|false|NULL|NULL|NULL|NULL|NULL", "traffic.taxi|true|31|21|10|under 20 %|false"]
     );
     // beside a question about the product itself, and twice
     let sql = "SELECT (SELECT count(*) FROM taxi WHERE time < '2020-03-02') AS trips, count(*) AS gaps \

@@ -1,0 +1,137 @@
+//! What PostgreSQL's clients ask of things that there are none of here.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinOperator,
+    ObjectNamePart, Select, SetExpr, TableFactor, TableWithJoins, Value, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::using::normal;
+
+/// What clients write of things that there are none of here, and that the planner has no room for: each becomes what it
+/// would give, there being none. An operator that the planner lacks becomes one that it has.
+pub(super) struct Nothing;
+
+impl VisitorMut for Nothing {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let instead = match expr {
+            // types of enumerations
+            Expr::Exists { subquery, negated } => match subquery.body.as_ref() {
+                SetExpr::Select(select) if select.from.iter().any(joins_enums) && !groups(select) => {
+                    Some(Expr::Value(Value::Boolean(*negated).with_empty_span()))
+                }
+                _ => None,
+            },
+            // defaults, sequences, collations
+            Expr::Case { conditions, else_result, .. }
+                if conditions.iter().all(|condition| is_nothing(&condition.result))
+                    && else_result.as_deref().is_none_or(is_nothing) =>
+            {
+                written("CAST(NULL AS TEXT)")
+            }
+            Expr::Subquery(_) if is_nothing(expr) => written("CAST(NULL AS TEXT)"),
+            // what a parameter is compared with is a list of names
+            Expr::Function(function) if called(function) == "array_contains" => {
+                cast_list(function);
+                None
+            }
+            Expr::Function(function) => match (called(function).as_str(), &function.args) {
+                // options of tables
+                ("array_to_string", arguments) if arguments.to_string().contains("reloptions") => {
+                    written("CAST(NULL AS TEXT)")
+                }
+                // members of roles
+                ("array", FunctionArguments::Subquery(_)) => written("CAST(NULL AS TEXT[])"),
+                _ => None,
+            },
+            // functions have names here, and no identifiers
+            Expr::BinaryOp { left, op: BinaryOperator::NotEq | BinaryOperator::Eq, right } => {
+                if is_function_name(left) && right.to_string() == "0" {
+                    **right = Expr::Value(Value::SingleQuotedString("-".to_owned()).with_empty_span());
+                }
+                None
+            }
+            Expr::Like { pattern, escape_char: escape @ Some(_), .. }
+            | Expr::ILike { pattern, escape_char: escape @ Some(_), .. } => {
+                let escaped = escape.take().and_then(|escape| written(&format!("replace({pattern}, {escape}, '\\')")));
+                if let Some(escaped) = escaped {
+                    **pattern = escaped;
+                }
+                None
+            }
+            _ => None,
+        };
+        if let Some(instead) = instead {
+            *expr = instead;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether this is null, or looked up where nothing is.
+fn is_nothing(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => value.value == Value::Null,
+        Expr::Nested(expr) => is_nothing(expr),
+        Expr::Subquery(query) => {
+            let text = query.to_string();
+            ["pg_attrdef", "pg_sequence", "json_build_object"].iter().any(|name| text.contains(name))
+        }
+        _ => false,
+    }
+}
+
+/// Casts a parameter in the place of a list: the planner takes it for a text.
+fn cast_list(function: &mut Function) {
+    if let FunctionArguments::List(arguments) = &mut function.args
+        && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(list))) = arguments.args.first_mut()
+        && matches!(&*list, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
+        && let Some(cast) = written(&format!("CAST({list} AS TEXT[])"))
+    {
+        *list = cast;
+    }
+}
+
+fn written(text: &str) -> Option<Expr> {
+    Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_expr()).ok()
+}
+
+/// The name of the function that is called, without its schema.
+fn called(function: &Function) -> String {
+    function.name.0.last().and_then(ObjectNamePart::as_ident).map(normal).unwrap_or_default()
+}
+
+/// Whether this is a column of functions, as of `pg_type`.
+fn is_function_name(expr: &Expr) -> bool {
+    let name = match expr {
+        Expr::Identifier(name) => name,
+        Expr::CompoundIdentifier(names) => match names.last() {
+            Some(name) => name,
+            None => return false,
+        },
+        _ => return false,
+    };
+    ["typreceive", "typsend", "typinput", "typoutput"].contains(&normal(name).as_str())
+}
+
+fn groups(select: &Select) -> bool {
+    select.group_by != GroupByExpr::Expressions(Vec::new(), Vec::new())
+}
+
+/// Whether tables are joined with the table of enumerations so that only rows in both are left.
+fn joins_enums(tables: &TableWithJoins) -> bool {
+    let is_enums = |table: &TableFactor| match table {
+        TableFactor::Table { name, .. } => {
+            name.0.last().and_then(ObjectNamePart::as_ident).is_some_and(|name| normal(name) == "pg_enum")
+        }
+        _ => false,
+    };
+    tables.joins.iter().any(|join| {
+        matches!(join.join_operator, JoinOperator::Inner(_) | JoinOperator::Join(_)) && is_enums(&join.relation)
+    })
+}
