@@ -235,10 +235,15 @@ impl Node {
         let parts = Arc::new(parts);
         let city = listen(&*environment.network, &parts.config.node.city_listen).await?;
         let department = listen(&*environment.network, &parts.config.node.department_listen).await?;
+        let postgres = match &parts.config.node.department_postgres_listen {
+            Some(address) => Some(listen(&*environment.network, address).await?),
+            None => None,
+        };
         let (city_address, department_address) = (city.local_address(), department.local_address());
-        let failed = spawn(&parts, publishers, city, department);
+        let postgres_address = postgres.as_ref().map(|listener| listener.local_address());
+        let failed = spawn(&parts, publishers, city, department, postgres);
         tracing::info!(domain = %parts.city.domain, city = city_address, department = department_address, "the node runs");
-        Ok(Running { parts, city_address, department_address, failed })
+        Ok(Running { parts, city_address, department_address, postgres_address, failed })
     }
 }
 
@@ -247,6 +252,7 @@ pub struct Running {
     pub(crate) parts: Arc<Parts>,
     city_address: String,
     department_address: String,
+    postgres_address: Option<String>,
     failed: mpsc::Receiver<StartError>,
 }
 
@@ -259,6 +265,11 @@ impl Running {
     /// Where its department reaches it.
     pub fn department_address(&self) -> &str {
         &self.department_address
+    }
+
+    /// Where the department's tools that speak PostgreSQL's protocol reach it, if they do.
+    pub fn postgres_address(&self) -> Option<&str> {
+        self.postgres_address.as_deref()
     }
 
     /// Ends when a listener or a task fails or a database takes no more writes, which does not happen while all is well.
@@ -308,14 +319,20 @@ fn spawn(
     publishers: Idle,
     city: Box<dyn Listener>,
     department: Box<dyn Listener>,
+    postgres: Option<Box<dyn Listener>>,
 ) -> mpsc::Receiver<StartError> {
     let Tasks { servers, others, stop, abort } = &parts.tasks;
     let (config, metrics) = (&parts.config, &parts.metrics);
     let (fail, failed) = mpsc::channel(FAILURES_MAX);
+    let postgres =
+        postgres.map(|listener| ("PostgreSQL", Box::pin(department::serve_postgres(Arc::clone(parts), listener)) as Server));
     for (side, server) in [
         ("city", Box::pin(city::serve(Arc::clone(parts), city)) as Server),
         ("department", Box::pin(department::serve(Arc::clone(parts), department))),
-    ] {
+    ]
+    .into_iter()
+    .chain(postgres)
+    {
         let (failing, abort, stopping) = (fail.clone(), abort.clone(), stop.clone());
         let serving = async move {
             let ended = tokio::select! {

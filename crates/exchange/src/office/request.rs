@@ -146,6 +146,8 @@ domain = "{domain}"
 city_listen = "{listen}"
 # Where the department's own people and programs reach it. Beyond loopback it needs TLS.
 department_listen = "{department}"
+# Where its tools that speak PostgreSQL's protocol connect: any name, the query token as password.
+# department_postgres_listen = "127.0.0.1:5432"
 # Peers to greet besides those of the roster.
 seeds = [{}]
 "#,

@@ -19,8 +19,8 @@ use crate::link::Clock;
 
 /// Both ends must speak HTTP/2, which gRPC is carried by.
 const ALPN: &[u8] = b"h2";
-/// What is spoken on the department's side: gRPC, and plain HTTP for metrics.
-const DEPARTMENT_ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What is spoken on the department's side: gRPC, plain HTTP for metrics, and PostgreSQL's protocol at its own listener.
+const DEPARTMENT_ALPN: [&[u8]; 3] = [b"h2", b"http/1.1", b"postgresql"];
 
 pub(super) fn client_config(
     roots: &Arc<RootCertStore>,

@@ -57,6 +57,11 @@ impl Failure {
         self
     }
 
+    /// What is wrong, what to do instead, and the product concerned; the latter two may be empty.
+    pub(crate) fn texts(&self) -> [&str; 3] {
+        [&self.message, &self.instead, &self.product]
+    }
+
     /// The reason, for programs.
     pub(crate) fn code(&self) -> ErrorCode {
         self.code
