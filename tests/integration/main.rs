@@ -14,6 +14,7 @@ mod layers;
 mod logs;
 mod openmetrics;
 mod oracle;
+mod postgres;
 mod power;
 mod sample;
 mod samples;

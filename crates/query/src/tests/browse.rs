@@ -52,6 +52,8 @@ async fn what_clients_ask_of_the_catalogue_is_answered() {
          WHERE d.adrelid = attrelid) ELSE NULL END AS default, CASE WHEN (attcollation != 0 AND (SELECT typcollation \
          FROM pg_catalog.pg_type WHERE oid = atttypid) != attcollation) THEN (SELECT json_build_object('name', collname) \
          FROM pg_catalog.pg_collation WHERE oid = attcollation) ELSE NULL END AS collation FROM pg_catalog.pg_attribute",
+        "SELECT typname AS name, oid, typarray AS array_oid, oid::regtype::text AS regtype, typdelim AS delimiter \
+         FROM pg_type t WHERE t.oid = to_regtype('hstore') ORDER BY t.oid",
         "SELECT pg_catalog.pg_size_pretty(pg_catalog.pg_table_size(c.oid)) FROM pg_catalog.pg_class c",
         "SELECT 'public'::regnamespace, obj_description('pg_catalog.pg_class'::regclass, 'pg_class')",
     ] {
