@@ -43,6 +43,9 @@ fn print(answer: &QueryAnswer, zone: &str, format: AnswerFormat) -> Result<()> {
     match format {
         AnswerFormat::Table => {
             say::line(render::rows(&answer.schema, &answer.batches)?);
+            if let Some(legend) = render::legend(&answer.schema) {
+                out!("{legend}");
+            }
             out!("\n{footer}");
         }
         AnswerFormat::Json => {

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Float64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use civicmesh_node::query::LACKS;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::io::Write;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ pub fn table(header: &[&str]) -> Table {
 
 /// The rows of an answer as a table for people: numbers to the right, midnights as dates, floats to four decimals.
 pub fn rows(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Table> {
-    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let mut table = table(&names);
+    let names: Vec<String> = schema.fields().iter().map(|field| header(field)).collect();
+    let mut table = table(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let texts: Vec<Vec<String>> =
         (0..names.len()).map(|column| column_texts(batches, column)).collect::<Result<_>>()?;
     for row in 0..texts.first().map_or(0, Vec::len) {
@@ -33,6 +34,24 @@ pub fn rows(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Table> {
         }
     }
     Ok(table)
+}
+
+/// A column's name, with a star where its figures lack cells or windows.
+fn header(field: &Field) -> String {
+    match lacks(field) {
+        true => format!("{} *", field.name()),
+        false => field.name().clone(),
+    }
+}
+
+fn lacks(field: &Field) -> bool {
+    field.metadata().contains_key(LACKS)
+}
+
+/// What the star at a column means, if there is one.
+pub fn legend(schema: &SchemaRef) -> Option<&'static str> {
+    let marked = schema.fields().iter().any(|field| lacks(field));
+    marked.then_some("* not exact: computed from cells of which some are missing, as said below")
 }
 
 /// One column of an answer as texts.
@@ -166,6 +185,21 @@ mod tests {
         assert_eq!(json[1]["mph"], 11.512_345_6);
         assert!(json[0]["borough"].is_null());
         assert_eq!(json_rows(&[]).expect("JSON"), "[]");
+    }
+
+    #[test]
+    fn a_figure_that_lacks_cells_is_marked_beside_it() {
+        let batch = batch();
+        let given = batch.schema();
+        assert_eq!(legend(&given), None);
+        let fields = given.fields().iter().map(|field| match field.name().as_str() {
+            "mph" => Arc::new(field.as_ref().clone().with_metadata([(LACKS.into(), "traffic.taxi".into())].into())),
+            _ => field.clone(),
+        });
+        let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
+        let text = rows(&schema, &[batch]).expect("a table").to_string();
+        assert!(text.contains("mph *") && !text.contains("week *") && !text.contains("borough *"), "{text}");
+        assert!(legend(&schema).is_some());
     }
 
     #[test]
