@@ -178,7 +178,7 @@ async fn a_list_may_be_a_parameter() {
     let list = ScalarValue::List(ScalarValue::new_list_nullable(&["traffic".into()], &DataType::Utf8));
     let options = QueryOptions::default();
     let prepared = node.asker.prepare(&node.shelf, &Question::from(sql), &[], now(), &options).await.unwrap();
-    assert_eq!(prepared.parameters, [Some(list.data_type())]);
+    assert!(matches!(prepared.parameters.as_slice(), [Some(DataType::List(_))]), "{prepared:?}");
     let asked = Question { parameters: vec![list], ..Question::from(sql) };
     assert_eq!(lines(&node.asker.ask(&node.shelf, asked, now(), &options).await.unwrap().batches), ["taxi"]);
 }
