@@ -17,7 +17,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("query", &["model", "ledger"]),
     ("node", &["model", "proto", "observation", "store", "disclosure", "vault", "ledger", "exchange", "query"]),
     ("cli", &["node"]),
-    ("sim", &["model", "observation", "store", "disclosure", "vault", "ledger", "exchange", "query", "node"]),
 ];
 
 /// A dependency from outside -> the only crates of ours that may name it.

@@ -1,3 +1,0 @@
-//! `civicmesh-sim`: a whole city of nodes in one process, over a simulated network and clock.
-
-fn main() {}
