@@ -19,7 +19,8 @@ impl Ledger {
         let found_out = self.found_out(product)?.len();
         let mut batch = self.store.batch();
         let of_product = KeyRange::prefix(prefix(product));
-        for keyspace in KEYSPACES.iter().filter(|keyspace| ![contact::KEYSPACE, contract::KEYSPACE].contains(keyspace)) {
+        for keyspace in KEYSPACES.iter().filter(|keyspace| ![contact::KEYSPACE, contract::KEYSPACE].contains(keyspace))
+        {
             batch.delete_range(*keyspace, &of_product);
         }
         for hash in &known.contracts {

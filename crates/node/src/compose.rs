@@ -324,8 +324,8 @@ fn spawn(
     let Tasks { servers, others, stop, abort } = &parts.tasks;
     let (config, metrics) = (&parts.config, &parts.metrics);
     let (fail, failed) = mpsc::channel(FAILURES_MAX);
-    let postgres =
-        postgres.map(|listener| ("PostgreSQL", Box::pin(department::serve_postgres(Arc::clone(parts), listener)) as Server));
+    let postgres = postgres
+        .map(|listener| ("PostgreSQL", Box::pin(department::serve_postgres(Arc::clone(parts), listener)) as Server));
     for (side, server) in [
         ("city", Box::pin(city::serve(Arc::clone(parts), city)) as Server),
         ("department", Box::pin(department::serve(Arc::clone(parts), department))),

@@ -275,7 +275,9 @@ impl Config {
     fn check(&self) -> Result<(), (&'static str, String)> {
         let addresses = [("city_listen", &self.node.city_listen), ("department_listen", &self.node.department_listen)];
         let postgres = self.node.department_postgres_listen.as_ref();
-        for (key, address) in addresses.into_iter().chain(postgres.map(|address| ("department_postgres_listen", address))) {
+        for (key, address) in
+            addresses.into_iter().chain(postgres.map(|address| ("department_postgres_listen", address)))
+        {
             host_and_port(address).map_err(|message| (key, message))?;
         }
         if !self.department.tls && !self.department_is_loopback() {

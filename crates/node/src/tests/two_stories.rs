@@ -42,7 +42,7 @@ async fn two_stories_are_told_of_everywhere_until_an_operator_drops_the_replica(
 
     let ask = async |require_complete| {
         let options = QueryOptions { require_complete, ..QueryOptions::default() };
-        let sql = "SELECT sum(temp) FROM weather.daily WHERE time < '2020-03-03'";
+        let sql = "SELECT avg(temp) FROM weather.daily WHERE time < '2020-03-03'";
         city.client("traffic", Purpose::Query).query(sql, &options).await
     };
     let answer = ask(false).await.unwrap();

@@ -150,7 +150,7 @@ impl ScalarUDFImpl for Lookup {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let arguments = ColumnarValue::values_to_arrays(&arguments.args)?;
-        let numbers = |array: &Arc<dyn Array>| Ok::<_, arrow::error::ArrowError>(cast(array, &DataType::Int64)?);
+        let numbers = |array: &Arc<dyn Array>| cast(array, &DataType::Int64);
         let tables = arguments.first().ok_or(QueryError::Internal("a comment is looked up by its table"))?;
         let tables = numbers(tables)?;
         let columns = match (self.name, arguments.get(1)) {

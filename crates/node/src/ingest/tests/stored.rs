@@ -73,7 +73,8 @@ impl Office {
     fn vault(&self, hook: Option<Arc<dyn Hook>>) -> Result<Vault, civicmesh_vault::VaultError> {
         let zone = "Europe/Copenhagen".parse().unwrap();
         let fresh_id = civicmesh_model::vault_id::VaultId([1; 16]);
-        let options = Options { environment: Environment::Memory(self.disk.clone()), hook, ..Options::new(zone, fresh_id) };
+        let options =
+            Options { environment: Environment::Memory(self.disk.clone()), hook, ..Options::new(zone, fresh_id) };
         Vault::open(Path::new("/vault"), &options)
     }
 
