@@ -31,7 +31,14 @@ impl Ledger {
                 }
             };
             let expired = now.before(contract.retention.releases);
-            self.expire_segments(&product, expired)?;
+            match self.expire_segments(&product, expired) {
+                Ok(_) => {}
+                Err(error @ LedgerError::Store(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%product, %error, "releases past their retention stay: a segment cannot be read");
+                    continue;
+                }
+            }
             let mut from = Some(0);
             while let Some(index) = from {
                 let some;

@@ -96,9 +96,15 @@ impl Ledger {
         };
         stretch.end = last.entry.window().end;
         let newest = newest(&moment, product, &stretch)?;
+        let from = replaced.first().map_or(stretch.start, |(start, _)| stretch.start.min(*start));
+        let segments = segments_between(&moment, product, from, stretch.end)?;
         let _writing = locked(&self.writing);
         let now = self.known(product)?;
-        if now.expired_through != known.expired_through || self::newest(&self.store, product, &stretch)? != newest {
+        // expiry cuts a segment and leaves the index of windows as it was
+        if now.expired_through != known.expired_through
+            || segments_between(&self.store, product, from, stretch.end)? != segments
+            || self::newest(&self.store, product, &stretch)? != newest
+        {
             return Ok(false);
         }
         let mut batch = self.store.batch();

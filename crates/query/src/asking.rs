@@ -274,7 +274,11 @@ impl Asker {
         standings: &BTreeMap<ProductId, Standing>,
     ) -> Result<LogicalPlan, QueryError> {
         let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
-        let mut statement = match self.browser.statement(sql) {
+        let domain = &state.config_options().catalog.default_schema;
+        let is_product = |name: &str| {
+            standings.keys().any(|product| product.domain.as_str() == domain && product.product.as_str() == name)
+        };
+        let mut statement = match self.browser.statement(sql, is_product) {
             Some(statement) => statement,
             None => state.sql_to_statement(sql, &Dialect::Generic).map_err(planning)?,
         };

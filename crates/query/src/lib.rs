@@ -40,6 +40,7 @@ mod text;
 mod tokens;
 mod told;
 mod total;
+pub use tokens::is_shallow;
 pub mod using;
 mod wall;
 

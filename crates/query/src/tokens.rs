@@ -3,7 +3,7 @@
 //! Of a call that it cannot read, the parser tries a second reading; of calls within calls, each within each: its time
 //! doubles with every one. So what nests deeper than planners have room for never reaches it.
 
-use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, PostgreSqlDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 
@@ -24,13 +24,23 @@ enum Open {
     Case,
 }
 
-/// Bounds the nesting of brackets and of calls.
+/// Whether a text nests no deeper than planners have room for: what does must not be parsed.
+pub fn is_shallow(sql: &str) -> bool {
+    must_be_shallow(sql).is_ok()
+}
+
+/// Bounds the nesting of brackets and of calls, as each of the dialects that are parsed reads them.
 pub(crate) fn must_be_shallow(sql: &str) -> Result<(), QueryError> {
-    // what is no text of SQL's the parser says better
-    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return Ok(()) };
+    let dialects: [&dyn Dialect; 2] = [&GenericDialect {}, &PostgreSqlDialect {}];
+    // what is no text of SQL's in a dialect its parser says better, and at once
+    let texts = dialects.into_iter().filter_map(|dialect| Tokenizer::new(dialect, sql).tokenize().ok());
+    texts.map(|tokens| nesting(&tokens)).collect()
+}
+
+fn nesting(tokens: &[Token]) -> Result<(), QueryError> {
     let (mut open, mut calls) = (Vec::new(), 0);
     let mut before = None;
-    for token in &tokens {
+    for token in tokens {
         let opens = match token {
             Token::Whitespace(_) => continue,
             Token::LParen if before.is_some_and(calls_with) => Some(Open::Call),
@@ -153,6 +163,10 @@ mod tests {
             assert_eq!(limit(&nested(open, "1", ")", BRACKETS_MAX)), None, "{open}");
             assert_eq!(limit(&nested(open, "1", ")", BRACKETS_MAX + 1)), Some(BRACKETS_MAX as u64), "{open}");
         }
+        // what one dialect cannot read another can
+        let calls = nested("CAST(", "1 `", "", CALLS_MAX + 1);
+        assert!(Tokenizer::new(&GenericDialect {}, &calls).tokenize().is_err());
+        assert_eq!(limit(&calls), Some(CALLS_MAX as u64));
         // what stands in a text or a comment opens nothing
         assert_eq!(limit(&format!("SELECT '{}' -- {}", "f(".repeat(100), "f(".repeat(100))), None);
     }

@@ -92,8 +92,9 @@ impl Browser {
         Ok(self.tables.get_or_init(|| made).clone())
     }
 
-    /// The statement, rewritten, if it is a query of the catalogue alone or of nothing.
-    pub(crate) fn statement(&self, sql: &str) -> Option<Statement> {
+    /// The statement, rewritten, if it is a query of the catalogue alone or of nothing. `is_product` says of a bare name
+    /// whether it is a product's.
+    pub(crate) fn statement(&self, sql: &str, is_product: impl Fn(&str) -> bool) -> Option<Statement> {
         let text = sql.to_ascii_lowercase();
         let statements = if text.contains("pg_") {
             self.parser.get_or_init(PostgresCompatibilityParser::new).parse(sql).ok()?
@@ -104,7 +105,7 @@ impl Browser {
         };
         let [mut statement]: [Sql; 1] = statements.try_into().ok()?;
         let _ = VisitMut::visit(&mut statement, &mut Nothing);
-        (matches!(statement, Sql::Query(_)) && is_of_catalogue(&statement))
+        (matches!(statement, Sql::Query(_)) && is_of_catalogue(&statement, is_product))
             .then(|| Statement::Statement(Box::new(statement)))
     }
 }
@@ -128,15 +129,16 @@ fn harmless(statement: Sql) -> Sql {
     rules.into_iter().fold(statement, |statement, rule| rule.rewrite(statement))
 }
 
-/// Whether every table that the statement names is one of the catalogue, or of the statement itself.
-fn is_of_catalogue(statement: &Sql) -> bool {
+/// Whether every table that the statement names is one of the catalogue, or of the statement itself. A WITH query may
+/// hide a product behind its own name, and read it within: a product's name is always one.
+fn is_of_catalogue(statement: &Sql, is_product: impl Fn(&str) -> bool) -> bool {
     let mut named = Named::default();
     let _ = statement.visit(&mut named);
     let Named { within, tables } = named;
     tables.iter().all(|name| {
         let parts: Vec<String> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(normal).collect();
         match parts.as_slice() {
-            [name] => within.contains(name),
+            [name] => within.contains(name) && !is_product(name),
             [.., schema, _] => matches!(schema.as_str(), SCHEMA | "information_schema"),
             [] => false,
         }

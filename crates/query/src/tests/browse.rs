@@ -113,6 +113,10 @@ async fn what_names_a_product_keeps_its_meaning_and_the_rule() {
     assert!(node.rows(correlated).await.iter().all(|row| row != "NULL"));
     let raw = node.refusal("SELECT t.speed, c.relname FROM taxi t, pg_catalog.pg_class c").await;
     assert!(matches!(raw, QueryError::Refused { code: RefusalCode::RawRows | RefusalCode::Join, .. }), "{raw:?}");
+    // nor does a product become the catalogue's by a WITH query of its own name
+    let hidden = "WITH taxi AS (SELECT borough, count(*) AS pg_n FROM taxi GROUP BY 1) SELECT \
+                  (SELECT sum(b.pg_n) FROM taxi AS b WHERE b.borough = a.borough) AS n FROM taxi AS a ORDER BY 1";
+    assert!(node.rows(hidden).await.iter().all(|row| !row.is_empty() && row != "NULL"));
     // a table of the statement's own may be called like one of the catalogue
     assert_eq!(
         node.rows("WITH pg_class AS (SELECT count(*) AS n FROM taxi) SELECT n > 0 FROM pg_class").await,

@@ -2,6 +2,7 @@
 
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::ipc::reader::StreamReader;
+use arrow::ipc::root_as_message;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use arrow_flight::FlightData;
@@ -19,6 +20,9 @@ use crate::department::failure::Failure;
 
 /// Longest that what is bound to one statement may be, in bytes.
 const BOUND_BYTES_MAX: usize = 1 << 20;
+
+/// What each message of an Arrow IPC stream begins with ("Encapsulated message format").
+const CONTINUES: [u8; 4] = [0xff; 4];
 
 /// A prepared statement, as its handle holds it.
 #[derive(Clone, PartialEq, Message)]
@@ -53,6 +57,10 @@ impl Statement {
     where
         S: Stream<Item = Result<FlightData, Status>> + Send + 'static,
     {
+        let messages = messages.and_then(async |message| match is_plain(&message.data_header) {
+            true => Ok(message),
+            false => Err(Status::invalid_argument("compressed parameters are not read")),
+        });
         let messages = messages.map_err(|status| FlightError::Tonic(Box::new(status)));
         let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
         let mut row: Option<RecordBatch> = None;
@@ -87,8 +95,48 @@ impl Statement {
     }
 }
 
+/// Whether the message of this header says of nothing that it unpacks to more than it is: the decoder makes room for as
+/// much as a compressed buffer claims. A header without a message has none.
+fn is_plain(header: &[u8]) -> bool {
+    if header.is_empty() {
+        return true;
+    }
+    let Ok(message) = root_as_message(header) else { return false };
+    let rows = message.header_as_record_batch();
+    let rows = rows.or_else(|| message.header_as_dictionary_batch().and_then(|batch| batch.data()));
+    rows.is_none_or(|rows| rows.compression().is_none())
+}
+
+/// Whether every message of an Arrow IPC stream is plain, and as long as it says.
+fn are_plain(mut stream: &[u8]) -> bool {
+    while let Some((mark, rest)) = stream.split_first_chunk::<4>() {
+        if *mark != CONTINUES {
+            return false;
+        }
+        let Some((length, rest)) = rest.split_first_chunk::<4>() else { return false };
+        let Some((header, rest)) =
+            usize::try_from(i32::from_le_bytes(*length)).ok().and_then(|at| rest.split_at_checked(at))
+        else {
+            return false;
+        };
+        if header.is_empty() {
+            return true;
+        }
+        if !is_plain(header) {
+            return false;
+        }
+        let body = root_as_message(header).ok().and_then(|message| usize::try_from(message.bodyLength()).ok());
+        let Some((_, rest)) = body.and_then(|body| rest.split_at_checked(body)) else { return false };
+        stream = rest;
+    }
+    true
+}
+
 /// The values of the one row of a stream.
 fn values(bound: &[u8]) -> Result<Vec<ScalarValue>, Failure> {
+    if !are_plain(bound) {
+        return Err(unreadable());
+    }
     let mut reader = StreamReader::try_new(bound, None).map_err(|_| unreadable())?;
     let row = reader.next().and_then(Result::ok).filter(|row| row.num_rows() == 1).ok_or_else(unreadable)?;
     let values = row.columns().iter().map(|column| ScalarValue::try_from_array(column, 0));
@@ -116,9 +164,30 @@ fn unreadable() -> Failure {
 mod tests {
     use super::*;
     use arrow::array::{Int64Array, StringArray};
+    use arrow::ipc::CompressionType;
+    use arrow::ipc::writer::IpcWriteOptions;
     use arrow_flight::encode::FlightDataEncoderBuilder;
     use futures::stream;
     use std::sync::Arc;
+
+    #[test]
+    fn what_claims_to_unpack_to_more_than_it_is_is_not_read() {
+        let written = |compression| {
+            let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+            let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch(1).schema(), options).unwrap();
+            writer.write(&batch(1)).unwrap();
+            writer.into_inner().unwrap()
+        };
+        let plain = written(None);
+        assert!(are_plain(&plain));
+        assert_eq!(values(&plain).unwrap().len(), 2);
+        assert!(values(&written(Some(CompressionType::LZ4_FRAME))).is_err());
+        for cut in 1..plain.len() {
+            // an end that lacks is no harm, a body that lacks is
+            let _ = values(&plain[..cut]);
+        }
+        assert!(!are_plain(&plain[..plain.len() - 16]));
+    }
 
     fn batch(rows: usize) -> RecordBatch {
         let schema = Schema::new(vec![Field::new("0", DataType::Int64, true), Field::new("1", DataType::Utf8, true)]);

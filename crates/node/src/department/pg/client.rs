@@ -27,6 +27,9 @@ pub(super) struct Kept {
     pub cursors: BTreeMap<String, Cursor>,
 }
 
+/// Longest name of a statement or portal, in bytes.
+pub(super) const NAME_BYTES_MAX: usize = 256;
+
 /// An answer that is fetched piece by piece.
 pub(super) struct Cursor {
     pub planned: Arc<Planned>,
@@ -92,6 +95,9 @@ impl Kept {
 }
 
 fn place(names: &mut BTreeSet<String>, name: &str, what: &str, max: usize) -> PgWireResult<()> {
+    if name.len() > NAME_BYTES_MAX {
+        return Err(refuse("42622", format!("a name of {what} has at most {NAME_BYTES_MAX} bytes")));
+    }
     if names.len() >= max && !names.contains(name) {
         return Err(refuse("54000", format!("this connection holds {max} {what}: close some")));
     }
@@ -116,6 +122,7 @@ mod tests {
         kept.name_portal("one more").unwrap();
         kept.forget_portals();
         kept.name_portal("p0").unwrap();
+        assert!(kept.name_portal(&"p".repeat(NAME_BYTES_MAX + 1)).is_err());
         let over = (0..=STATEMENTS_MAX).map(|number| kept.name_statement(&number.to_string()));
         assert!(over.last().unwrap().is_err());
         assert_eq!(kept.forget_statements().len(), STATEMENTS_MAX);

@@ -157,6 +157,10 @@ fn function(sql: &str) -> Option<Command> {
     if !text.contains("set_config") && !text.contains("current_setting") {
         return None;
     }
+    // what nests deeper takes the parser longer than any client waits; the engine refuses it in words
+    if !civicmesh_query::is_shallow(sql) {
+        return None;
+    }
     let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?;
     let [Statement::Query(query)] = statements.as_slice() else { return None };
     let SetExpr::Select(select) = query.body.as_ref() else { return None };

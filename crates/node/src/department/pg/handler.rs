@@ -17,7 +17,7 @@ use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NA
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
 use datafusion_postgres::pgwire::messages::extendedquery::{
-    Bind, BindComplete, Close, CloseComplete, Parse, ParseComplete, Sync as PgSync, TARGET_TYPE_BYTE_PORTAL,
+    Bind, BindComplete, Close, CloseComplete, Execute, Parse, ParseComplete, Sync as PgSync, TARGET_TYPE_BYTE_PORTAL,
     TARGET_TYPE_BYTE_STATEMENT,
 };
 use datafusion_postgres::pgwire::messages::response::{NoticeResponse, ReadyForQuery, TransactionStatus};
@@ -38,6 +38,9 @@ use crate::department::query::{ask, driven};
 
 /// Most statements in one text.
 const STATEMENTS_MAX: usize = 64;
+/// Most rows that a client may have at a time, where it does not want all.
+const ROWS_AT_A_TIME_MAX: i32 = 1 << 20;
+
 /// Answers the clients of one node.
 pub(super) struct Questions {
     parts: Arc<Parts>,
@@ -218,6 +221,15 @@ impl QueryParser for Questions {
     }
 }
 
+/// As many rows at a time as a client wants: all for zero and, as PostgreSQL has it, for less.
+fn rows_at_a_time(wanted: i32) -> PgWireResult<i32> {
+    match wanted {
+        ..=0 => Ok(0),
+        1..=ROWS_AT_A_TIME_MAX => Ok(wanted),
+        _ => Err(refuse("54000", format!("at most {ROWS_AT_A_TIME_MAX} rows at a time; 0 asks for all"))),
+    }
+}
+
 #[async_trait]
 impl ExtendedQueryHandler for Questions {
     type Statement = Statement;
@@ -244,6 +256,18 @@ impl ExtendedQueryHandler for Questions {
         }
         client.feed(PgWireBackendMessage::ParseComplete(ParseComplete::new())).await?;
         Ok(())
+    }
+
+    /// The library makes room for as many rows as a client says, before there is one.
+    async fn on_execute<C>(&self, client: &mut C, mut message: Execute) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        message.max_rows = rows_at_a_time(message.max_rows)?;
+        self._on_execute(client, message).await
     }
 
     async fn on_bind<C>(&self, client: &mut C, message: Bind) -> PgWireResult<()>
@@ -338,5 +362,18 @@ impl ExtendedQueryHandler for Questions {
                 Ok(Response::CopyOut(form.response(rows)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_makes_no_room_for_rows_that_are_not_there() {
+        for (wanted, given) in [(0, 0), (-1, 0), (i32::MIN, 0), (500, 500)] {
+            assert_eq!(rows_at_a_time(wanted).unwrap(), given);
+        }
+        assert!(rows_at_a_time(i32::MAX).is_err());
     }
 }

@@ -13,6 +13,8 @@ use crate::department::session::{Session, Setting};
 /// Most settings that a connection may hold, and the longest value in bytes.
 const SETTINGS_MAX: usize = 128;
 const VALUE_BYTES_MAX: usize = 1 << 10;
+/// Longest name of a setting, in bytes.
+const NAME_BYTES_MAX: usize = 256;
 
 /// Settings that clients are told of whenever they change.
 const REPORTED: &[(&str, &str)] = &[
@@ -155,6 +157,7 @@ impl Settings {
         };
         let invalid = |text: String| Err(Failure::new(ErrorCode::Invalid, text));
         let value = match key.as_str() {
+            name if name.len() > NAME_BYTES_MAX => return invalid("a setting's name is too long".to_owned()),
             _ if value.len() > VALUE_BYTES_MAX => return invalid(format!("the value of {name} is too long")),
             name if FIXED.contains(&name) => return invalid(format!("parameter \"{name}\" cannot be changed")),
             "client_encoding" => match value.to_ascii_uppercase().replace(['-', '_', '\''], "").as_str() {
@@ -259,6 +262,7 @@ mod tests {
             ("DateStyle", "German"),
             ("TimeZone", "Mars/Olympus"),
             ("server_version", "1"),
+            (&"x".repeat(NAME_BYTES_MAX + 1), "1"),
             ("civicmesh.color", "red"),
             ("a", &"x".repeat(VALUE_BYTES_MAX + 1)),
         ] {
