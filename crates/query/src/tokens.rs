@@ -33,8 +33,8 @@ pub fn is_shallow(sql: &str) -> bool {
 pub(crate) fn must_be_shallow(sql: &str) -> Result<(), QueryError> {
     let dialects: [&dyn Dialect; 2] = [&GenericDialect {}, &PostgreSqlDialect {}];
     // what is no text of SQL's in a dialect its parser says better, and at once
-    let texts = dialects.into_iter().filter_map(|dialect| Tokenizer::new(dialect, sql).tokenize().ok());
-    texts.map(|tokens| nesting(&tokens)).collect()
+    let mut texts = dialects.into_iter().filter_map(|dialect| Tokenizer::new(dialect, sql).tokenize().ok());
+    texts.try_for_each(|tokens| nesting(&tokens))
 }
 
 fn nesting(tokens: &[Token]) -> Result<(), QueryError> {
