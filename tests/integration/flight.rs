@@ -1,30 +1,14 @@
 //! Arrow Flight SQL as its real clients speak it: ADBC's driver with pyarrow, pandas and polars (`tests/clients/flight.py`).
 
-use crate::city::{City, Node, civicmesh, eventually, root, text};
+use crate::city::{City, Node, root, text};
+use crate::sample;
 use crate::samples::python_tool;
-use serde_json::Value;
 use std::process::Command;
 
-/// Two departments with the files of a first city, every release at both; the node that is asked is air's.
+/// The first city, asked at air's node within these limits.
 fn city(limits: &str) -> (City, Node, Node) {
-    let mut city = City::found("Aarhus", "Europe/Copenhagen");
-    let first = root().join("deploy/first");
-    let mut bikes = city.enroll("bikes", &[&first.join("bikes/counts.yaml")]);
-    let mut air = city.enroll("air", &[&first.join("air/readings.yaml")]);
-    air.configure(&format!("\n[limits]\n{limits}\n"));
-    for (node, dataset, file) in
-        [(&mut bikes, "counts", "bikes/counts.csv"), (&mut air, "readings", "air/readings.csv")]
-    {
-        node.start();
-        node.take_in(dataset, &first.join(file), &["--complete=2024-06-06"]);
-    }
-    eventually("both products are at air's node, whole", || {
-        let sql = "SELECT sum(bikes) AS bikes FROM bikes.counts";
-        let output = civicmesh(&["query", "--node", text(&air.dir), "--format", "json", sql]);
-        let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
-        (answer["completeness"][0]["windows_open"] == 0).then_some(())
-    });
-    (city, bikes, air)
+    let readings = root().join("deploy/first/air/readings.yaml");
+    sample::first_city(&readings, |air| air.configure(&format!("\n[limits]\n{limits}\n")))
 }
 
 /// A Python program of the tests' environment that speaks to the node.

@@ -1,9 +1,9 @@
 //! PostgreSQL's wire as its real clients speak it: psql, psycopg 3, asyncpg, SQLAlchemy, ADBC's driver
 //! (`tests/clients/postgres.py`) and the data contract's own tests.
 
-use crate::city::{City, Node, civicmesh, eventually, free_ports, must, root, text};
+use crate::city::{City, Node, free_ports, must, root, text};
+use crate::sample;
 use crate::samples::python_tool;
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,24 +18,10 @@ struct FirstCity {
 impl FirstCity {
     fn with(limits: &str, contract: impl FnOnce(&Path, u16) -> PathBuf) -> Self {
         let (port, _) = free_ports();
-        let mut city = City::found("Aarhus", "Europe/Copenhagen");
-        let first = root().join("deploy/first");
-        let mut bikes = city.enroll("bikes", &[&first.join("bikes/counts.yaml")]);
-        let contract = contract(&first.join("air/readings.yaml"), port);
-        let mut air = city.enroll("air", &[&contract]);
-        air.amend("[node]\n", &format!("[node]\ndepartment_postgres_listen = \"127.0.0.1:{port}\"\n"));
-        air.configure(&format!("\n[limits]\n{limits}\n"));
-        for (node, dataset, file) in
-            [(&mut bikes, "counts", "bikes/counts.csv"), (&mut air, "readings", "air/readings.csv")]
-        {
-            node.start();
-            node.take_in(dataset, &first.join(file), &["--complete=2024-06-06"]);
-        }
-        eventually("both products are at air's node, whole", || {
-            let sql = "SELECT sum(bikes) AS bikes FROM bikes.counts";
-            let output = civicmesh(&["query", "--node", text(&air.dir), "--format", "json", sql]);
-            let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
-            (answer["completeness"][0]["windows_open"] == 0).then_some(())
+        let contract = contract(&root().join("deploy/first/air/readings.yaml"), port);
+        let (city, bikes, air) = sample::first_city(&contract, |air| {
+            air.amend("[node]\n", &format!("[node]\ndepartment_postgres_listen = \"127.0.0.1:{port}\"\n"));
+            air.configure(&format!("\n[limits]\n{limits}\n"));
         });
         Self { _city: city, _bikes: bikes, air, port }
     }

@@ -1,9 +1,32 @@
 //! A small dataset of our own making, with a weight that no two rows share in a sum that must come out exactly.
 
-use crate::city::{Node, civicmesh, eventually, text};
+use crate::city::{City, Node, civicmesh, eventually, root, text};
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+
+/// Two departments with the files of a first city, every release at both: the city, the bikes' node, and air's, which
+/// runs on this contract and is set up by `set_up` before it starts.
+pub fn first_city(readings: &Path, set_up: impl FnOnce(&mut Node)) -> (City, Node, Node) {
+    let mut city = City::found("Aarhus", "Europe/Copenhagen");
+    let first = root().join("deploy/first");
+    let mut bikes = city.enroll("bikes", &[&first.join("bikes/counts.yaml")]);
+    let mut air = city.enroll("air", &[readings]);
+    set_up(&mut air);
+    for (node, dataset, file) in
+        [(&mut bikes, "counts", "bikes/counts.csv"), (&mut air, "readings", "air/readings.csv")]
+    {
+        node.start();
+        node.take_in(dataset, &first.join(file), &["--complete=2024-06-06"]);
+    }
+    eventually("both products are at air's node, whole", || {
+        let sql = "SELECT sum(bikes) AS bikes FROM bikes.counts";
+        let output = civicmesh(&["query", "--node", text(&air.dir), "--format", "json", sql]);
+        let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
+        (answer["completeness"][0]["windows_open"] == 0).then_some(())
+    });
+    (city, bikes, air)
+}
 
 /// One product `counts.events`: open, hourly, in UTC, keyed by row, so that nothing is lost or doubled unseen.
 pub fn contract(folder: &Path) -> PathBuf {

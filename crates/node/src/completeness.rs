@@ -1,7 +1,7 @@
 //! How complete an answer is, as JSON: the one shape that every way to ask gives it in.
 
-use civicmesh_model::release::{MethodTag, ShareBand};
 use civicmesh_query::ProductCompleteness;
+pub use civicmesh_query::{band, method};
 use serde_json::{Value, json};
 
 /// An object a product. Times are microseconds since 1970-01-01T00:00Z; what is not known is null.
@@ -64,23 +64,4 @@ fn object(product: &ProductCompleteness) -> Value {
         "exact": exact,
         "note": note,
     })
-}
-
-/// A disclosure method in words.
-pub fn method(method: MethodTag) -> String {
-    match method {
-        MethodTag::Open => "open".to_owned(),
-        MethodTag::Threshold { k } => format!("threshold, k = {k}"),
-    }
-}
-
-/// A share of observations in words.
-pub fn band(band: ShareBand) -> &'static str {
-    match band {
-        ShareBand::None => "none",
-        ShareBand::Under1 => "under 1 %",
-        ShareBand::Under5 => "under 5 %",
-        ShareBand::Under20 => "under 20 %",
-        ShareBand::More => "20 % or more",
-    }
 }

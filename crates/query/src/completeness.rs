@@ -177,12 +177,29 @@ pub(crate) fn must_suffice(completeness: &[ProductCompleteness], options: &Query
     }
 }
 
-fn share(band: ShareBand) -> &'static str {
+/// The largest share that a window holds back, in words.
+fn share(share: ShareBand) -> String {
+    match share {
+        ShareBand::None => "no observations".to_owned(),
+        share => format!("{} of a window's observations", band(share)),
+    }
+}
+
+/// A disclosure method in words.
+pub fn method(method: MethodTag) -> String {
+    match method {
+        MethodTag::Open => "open".to_owned(),
+        MethodTag::Threshold { k } => format!("threshold, k = {k}"),
+    }
+}
+
+/// A share of observations in words.
+pub fn band(band: ShareBand) -> &'static str {
     match band {
-        ShareBand::None => "no observations",
-        ShareBand::Under1 => "under 1 % of a window's observations",
-        ShareBand::Under5 => "under 5 % of a window's observations",
-        ShareBand::Under20 => "under 20 % of a window's observations",
-        ShareBand::More => "20 % or more of a window's observations",
+        ShareBand::None => "none",
+        ShareBand::Under1 => "under 1 %",
+        ShareBand::Under5 => "under 5 %",
+        ShareBand::Under20 => "under 20 %",
+        ShareBand::More => "20 % or more",
     }
 }

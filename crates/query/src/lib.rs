@@ -45,7 +45,7 @@ pub mod using;
 mod wall;
 
 pub use browse::functions::SERVER_VERSION;
-pub use completeness::ProductCompleteness;
+pub use completeness::{ProductCompleteness, band, method};
 pub use engine::{Answer, CityView, Engine, QueryOptions, WindowCut};
 pub use error::{QueryError, RefusalCode};
 pub use figures::LACKS;

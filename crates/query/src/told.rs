@@ -10,7 +10,6 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use civicmesh_model::release::{MethodTag, ShareBand};
 use civicmesh_model::time::{UtcMicros, Zone};
 use datafusion::catalog::default_table_source::source_as_provider;
 use datafusion::catalog::{Session, TableProvider};
@@ -21,7 +20,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::civil::time_type;
-use crate::completeness::ProductCompleteness;
+use crate::completeness::{self, ProductCompleteness};
 use crate::error::QueryError;
 use crate::shelf::Standing;
 
@@ -125,10 +124,7 @@ impl CompletenessTable {
             each(Told::owner),
             is(|told| told.known().is_some_and(|product| product.own)),
             is(|told| told.known().is_some()),
-            text(|product| match product.method {
-                MethodTag::Open => "open".to_owned(),
-                MethodTag::Threshold { k } => format!("threshold, k = {k}"),
-            }),
+            text(|product| completeness::method(product.method)),
             text(|product| product.contract_version.clone()),
             count(|product| product.windows_expected),
             count(|product| product.windows_present),
@@ -140,7 +136,7 @@ impl CompletenessTable {
             number(|product| Some(product.coverage())),
             count(|product| product.cells),
             count(|product| product.cells_suppressed),
-            text(|product| band(product.suppressed_share).to_owned()),
+            text(|product| completeness::band(product.suppressed_share).to_owned()),
             known(&|product| product.revision_max.map(i64::from)),
             time(|product| product.newest_window),
             time(|product| product.closed_through),
@@ -182,16 +178,6 @@ impl Told {
             Self::Granted(product) => product.note.clone(),
             Self::NotGranted(standing) => format!("{}: not granted to this domain", standing.product),
         }
-    }
-}
-
-fn band(band: ShareBand) -> &'static str {
-    match band {
-        ShareBand::None => "none",
-        ShareBand::Under1 => "under 1 %",
-        ShareBand::Under5 => "under 5 %",
-        ShareBand::Under20 => "under 20 %",
-        ShareBand::More => "20 % or more",
     }
 }
 
