@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("exchange", &["model", "ledger", "proto"]),
     ("query", &["model", "ledger"]),
     ("node", &["model", "proto", "observation", "store", "disclosure", "vault", "ledger", "exchange", "query"]),
+    ("sim", &["model", "observation", "store", "disclosure", "vault", "ledger", "exchange", "query", "node"]),
     ("cli", &["node"]),
 ];
 

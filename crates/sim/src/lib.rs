@@ -1,0 +1,1 @@
+//! Many nodes in one process over a simulated network and clock.

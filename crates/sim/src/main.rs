@@ -1,0 +1,3 @@
+//! Many nodes in one process over a simulated network and clock.
+
+fn main() {}
