@@ -27,9 +27,9 @@ pub(crate) struct Outgoing {
     idle_max: Duration,
 }
 
-/// Room that one answer takes, until dropped.
-#[derive(Debug)]
-pub(crate) struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+/// Room that one answer takes, until its last clone is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Room(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
 
 impl Outgoing {
     /// Room for `bytes_max` bytes; an answer of which nothing is read for `idle_max` is given up.
@@ -40,11 +40,16 @@ impl Outgoing {
     /// Room for an answer of so many bytes, or "busy". An answer that is larger than all of it takes all of it.
     pub(crate) fn take(&self, bytes: usize) -> Result<Room, Failure> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.bytes_max);
-        Arc::clone(&self.room).try_acquire_many_owned(bytes).map(Room).map_err(|_| {
+        Arc::clone(&self.room).try_acquire_many_owned(bytes).map(Arc::new).map(Room).map_err(|_| {
             let message = format!("answers of {} bytes wait to be read, as many as this node holds", self.bytes_max);
             Failure::new(ErrorCode::Busy, message)
                 .instead("read the answers asked for before, or try again in a moment")
         })
+    }
+
+    /// How long an answer is kept of which nothing is read.
+    pub(crate) fn idle_max(&self) -> Duration {
+        self.idle_max
     }
 
     /// The pieces of an answer one by one. They and their room are dropped once all are taken, the reader is gone or

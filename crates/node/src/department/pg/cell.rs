@@ -138,6 +138,52 @@ impl ToSqlText for Instant {
     }
 }
 
+/// No value, of whatever type.
+#[derive(Debug)]
+pub(super) struct Null;
+
+impl ToSql for Null {
+    fn to_sql(&self, _kind: &Type, _out: &mut BytesMut) -> Written {
+        Ok(IsNull::Yes)
+    }
+
+    fn accepts(_kind: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+impl ToSqlText for Null {
+    fn to_sql_text(&self, _kind: &Type, _out: &mut BytesMut, _options: &FormatOptions) -> Written {
+        Ok(IsNull::Yes)
+    }
+}
+
+/// An infinite number, which PostgreSQL has a word for.
+#[derive(Debug)]
+pub(super) struct Infinite(pub f64);
+
+impl ToSql for Infinite {
+    fn to_sql(&self, _kind: &Type, out: &mut BytesMut) -> Written {
+        out.put_f64(self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::FLOAT8
+    }
+
+    to_sql_checked!();
+}
+
+impl ToSqlText for Infinite {
+    fn to_sql_text(&self, _kind: &Type, out: &mut BytesMut, _options: &FormatOptions) -> Written {
+        out.put_slice(if self.0 < 0.0 { b"-Infinity" } else { b"Infinity" });
+        Ok(IsNull::No)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,9 +7,10 @@ use datafusion_postgres::pgwire::api::ClientInfo;
 use datafusion_postgres::pgwire::error::PgWireResult;
 
 use super::failure::refuse;
-use super::rows::Rows;
 use super::settings::Settings;
+use super::shelved::Shelved;
 use super::statement::Planned;
+use crate::department::outgoing::Room;
 
 /// Most prepared statements of one connection that have a name.
 const STATEMENTS_MAX: usize = 512;
@@ -25,6 +26,8 @@ pub(super) struct Kept {
     portals: BTreeSet<String>,
     /// Open cursors, whose names are among those of portals.
     pub cursors: BTreeMap<String, Cursor>,
+    /// The room of the answer that is being sent: the library gathers its rows before it sends the first.
+    pub sending: Option<Room>,
 }
 
 /// Longest name of a statement or portal, in bytes.
@@ -33,7 +36,7 @@ pub(super) const NAME_BYTES_MAX: usize = 256;
 /// An answer that is fetched piece by piece.
 pub(super) struct Cursor {
     pub planned: Arc<Planned>,
-    pub rows: Rows,
+    pub rows: Shelved,
 }
 
 /// What is kept of the connection of this client.
@@ -46,6 +49,7 @@ impl Client {
             statements: BTreeSet::new(),
             portals: BTreeSet::new(),
             cursors: BTreeMap::new(),
+            sending: None,
         }))
     }
 

@@ -16,6 +16,7 @@ use super::client::{Client, Cursor};
 use super::failure::refuse;
 use super::handler::Questions;
 use super::rows::Rows;
+use super::shelved::Shelved;
 use super::statement::Statement;
 
 impl Questions {
@@ -39,7 +40,7 @@ impl Questions {
             let statement = StoredStatement::new(name.to_owned(), Statement::Question(planned.clone()), Vec::new());
             store.put_portal(Arc::new(Portal::new_cursor(name.to_owned(), Arc::new(statement))));
         }
-        kept.kept().cursors.insert(name.to_owned(), Cursor { planned, rows });
+        kept.kept().cursors.insert(name.to_owned(), Cursor { planned, rows: Shelved::new(rows, self.parts()) });
         Ok(Response::Execution(Tag::new("DECLARE CURSOR")))
     }
 }
@@ -61,7 +62,7 @@ pub(super) fn fetch(
     }
     cursor.rows.write_in(format)?;
     let rows: Vec<_> = cursor.rows.by_ref().take(count).collect();
-    let mut response = QueryResponse::new(cursor.rows.fields(), stream::iter(rows));
+    let mut response = QueryResponse::new(cursor.rows.fields()?, stream::iter(rows));
     response.set_command_tag("FETCH");
     Ok(Response::Query(response))
 }

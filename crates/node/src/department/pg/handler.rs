@@ -31,6 +31,7 @@ use super::failure::{notices, refuse};
 use super::names::named;
 use super::pieces::statements;
 use super::rows::{Rows, fields, on_the_wire};
+use super::shelved::Shelved;
 use super::statement::{self, Planned, Statement};
 use crate::compose::Parts;
 use crate::department::outgoing::Room;
@@ -56,6 +57,11 @@ pub(super) struct Held {
 impl Questions {
     pub(super) fn new(parts: Arc<Parts>) -> Questions {
         Questions { parts }
+    }
+
+    /// The node's parts.
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     /// Asks a question with the client's settings, and tells it what the answer lacks.
@@ -267,7 +273,10 @@ impl ExtendedQueryHandler for Questions {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         message.max_rows = rows_at_a_time(message.max_rows)?;
-        self._on_execute(client, message).await
+        let kept = Client::of(client)?;
+        let executed = self._on_execute(client, message).await;
+        kept.kept().sending = None;
+        executed
     }
 
     async fn on_bind<C>(&self, client: &mut C, message: Bind) -> PgWireResult<()>
@@ -337,7 +346,7 @@ impl ExtendedQueryHandler for Questions {
         Ok(())
     }
 
-    async fn do_query<C>(&self, client: &mut C, portal: &Portal<Statement>, _max_rows: usize) -> PgWireResult<Response>
+    async fn do_query<C>(&self, client: &mut C, portal: &Portal<Statement>, max_rows: usize) -> PgWireResult<Response>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore<Statement = Statement>,
@@ -351,9 +360,15 @@ impl ExtendedQueryHandler for Questions {
             Statement::Question(planned) => {
                 may_go_on(client)?;
                 let held = self.ask(client, &planned.sql, planned.parameters(portal)?).await?;
-                let format = &portal.result_column_format;
+                let (format, room) = (&portal.result_column_format, held.room.clone());
                 let rows = Rows::new(&held.answer, &planned.schema, format, held.zone, held.room)?;
-                Ok(Response::Query(QueryResponse::new(rows.fields(), stream::iter(rows))))
+                let fields = rows.fields();
+                if max_rows == 0 {
+                    Client::of(client)?.kept().sending = Some(room);
+                    return Ok(Response::Query(QueryResponse::new(fields, stream::iter(rows))));
+                }
+                let rows = Shelved::new(rows, &self.parts);
+                Ok(Response::Query(QueryResponse::new(fields, stream::iter(rows))))
             }
             Statement::Copy(planned, form) => {
                 may_go_on(client)?;

@@ -18,6 +18,7 @@ mod pieces;
 mod rows;
 mod running;
 mod settings;
+mod shelved;
 mod startup;
 mod statement;
 

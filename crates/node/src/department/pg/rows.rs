@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use civicmesh_model::time::Zone;
 use civicmesh_query::Answer;
 use datafusion_postgres::arrow_pg::datatypes::arrow_schema_to_pg_fields;
@@ -15,7 +15,10 @@ use datafusion_postgres::pgwire::api::results::{DataRowEncoder, FieldInfo};
 use datafusion_postgres::pgwire::error::PgWireResult;
 use datafusion_postgres::pgwire::messages::data::DataRow;
 
-use super::cell::{Instant, Numeric};
+use datafusion_postgres::pgwire::types::ToSqlText;
+use postgres_types::ToSql;
+
+use super::cell::{Infinite, Instant, Null, Numeric};
 use super::failure::refuse;
 use crate::department::outgoing::Room;
 
@@ -124,40 +127,33 @@ impl Rows {
     fn encode(&mut self) -> PgWireResult<DataRow> {
         let Some(batch) = self.batches.front() else { return Err(refuse("XX000", "a row beyond the last")) };
         for ((column, field), arrow) in batch.columns().iter().zip(self.fields.iter()).zip(self.schema.fields()) {
+            let row = self.row;
+            if column.is_null(row) {
+                written(&mut self.encoder, field, &Null)?;
+                continue;
+            }
             match arrow.data_type() {
                 DataType::Decimal128(_, scale) if *scale >= 0 => {
-                    let unscaled =
-                        value(column, self.row, |column, row| column.as_primitive::<Decimal128Type>().value(row));
-                    let scale = u32::from(scale.unsigned_abs());
-                    let numeric = unscaled.map(|unscaled| Numeric { unscaled, scale });
-                    self.encoder.encode_field_with_type_and_format(
-                        &numeric,
-                        field.datatype(),
-                        field.format(),
-                        field.format_options(),
-                    )?;
+                    let unscaled = column.as_primitive::<Decimal128Type>().value(row);
+                    written(&mut self.encoder, field, &Numeric { unscaled, scale: u32::from(scale.unsigned_abs()) })?;
                 }
                 DataType::Timestamp(_, Some(_)) => {
-                    let micros = value(column, self.row, |column, row| {
-                        column.as_primitive::<TimestampMicrosecondType>().value(row)
-                    });
-                    let instant = micros.map(|micros| Instant { micros, zone: self.zone });
-                    self.encoder.encode_field_with_type_and_format(
-                        &instant,
-                        field.datatype(),
-                        field.format(),
-                        field.format_options(),
-                    )?;
+                    let micros = column.as_primitive::<TimestampMicrosecondType>().value(row);
+                    written(&mut self.encoder, field, &Instant { micros, zone: self.zone })?;
                 }
-                _ => encode_value(&mut self.encoder, column, self.row, arrow, field)?,
+                DataType::Float64 if column.as_primitive::<Float64Type>().value(row).is_infinite() => {
+                    written(&mut self.encoder, field, &Infinite(column.as_primitive::<Float64Type>().value(row)))?;
+                }
+                _ => encode_value(&mut self.encoder, column, row, arrow, field)?,
             }
         }
         Ok(self.encoder.take_row())
     }
 }
 
-fn value<T>(column: &ArrayRef, row: usize, of: fn(&ArrayRef, usize) -> T) -> Option<T> {
-    column.is_valid(row).then(|| of(column, row))
+/// Writes a value as the column is told to be written.
+fn written(encoder: &mut DataRowEncoder, field: &FieldInfo, value: &(impl ToSql + ToSqlText)) -> PgWireResult<()> {
+    encoder.encode_field_with_type_and_format(value, field.datatype(), field.format(), field.format_options())
 }
 
 /// The batch with its columns as they go over the wire.
@@ -181,5 +177,46 @@ impl Iterator for Rows {
         let row = self.encode();
         self.row += 1;
         Some(row)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use arrow::array::{Float64Array, Int64Array, IntervalMonthDayNanoArray};
+    use arrow::datatypes::{Field, IntervalUnit};
+
+    /// The rows 0, 1, 2 … of an answer of one column.
+    pub(in crate::department::pg) fn numbers(count: i64, room: Room) -> Rows {
+        rows("n", Arc::new(Int64Array::from_iter_values(0..count)), room)
+    }
+
+    fn rows(name: &str, column: arrow::array::ArrayRef, room: Room) -> Rows {
+        let schema = Arc::new(Schema::new(vec![Field::new(name, column.data_type().clone(), true)]));
+        let batches = VecDeque::from([RecordBatch::try_new(schema.clone(), vec![column]).unwrap()]);
+        let fields = Arc::new(fields(&schema, &Format::UnifiedText).unwrap());
+        let encoder = DataRowEncoder::new(fields.clone());
+        Rows { fields, schema, zone: "UTC".parse().unwrap(), batches, row: 0, encoder, _room: room }
+    }
+
+    fn texts(column: arrow::array::ArrayRef) -> Vec<Option<String>> {
+        let outgoing = crate::department::Outgoing::new(1, std::time::Duration::MAX);
+        let row = |row: PgWireResult<DataRow>| {
+            let data = row.unwrap().data;
+            let (length, text) = data.split_at(4);
+            let length = i32::from_be_bytes(length.try_into().unwrap());
+            (length >= 0).then(|| String::from_utf8(text.to_vec()).unwrap())
+        };
+        rows("x", column, outgoing.take(1).unwrap()).map(row).collect()
+    }
+
+    #[test]
+    fn a_null_is_null_and_infinity_is_told_in_postgresqls_word() {
+        let interval = IntervalMonthDayNanoArray::from(vec![None]);
+        assert_eq!(interval.data_type(), &DataType::Interval(IntervalUnit::MonthDayNano));
+        assert_eq!(texts(Arc::new(interval)), [None]);
+        let reals = Float64Array::from(vec![Some(f64::INFINITY), Some(f64::NEG_INFINITY), None, Some(1.5)]);
+        let told = [Some("Infinity"), Some("-Infinity"), None, Some("1.5")].map(|text| text.map(str::to_owned));
+        assert_eq!(texts(Arc::new(reals)), told);
     }
 }
