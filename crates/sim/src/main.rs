@@ -1,3 +1,3 @@
-//! Many nodes in one process over a simulated network and clock.
+//! Runs a city in one process. See `civicmesh-sim --help`.
 
 fn main() {}

@@ -1,0 +1,135 @@
+//! What a scenario file says. Everything but its title has a default.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::faults::{Operation, Seconds};
+
+/// Longest scenario file, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A scenario: a city, how it is run, and what goes wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it shows, in a few words.
+    pub title: String,
+    /// How time and nodes are set.
+    #[serde(default)]
+    pub run: Pace,
+    /// What goes wrong, and when.
+    #[serde(default, rename = "operation")]
+    pub operations: Vec<Operation>,
+}
+
+/// `[run]`: how time goes by, and how often things happen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pace {
+    /// Simulated time between two looks at the network, in milliseconds: no message is faster. More is quicker to
+    /// simulate; a handshake must be over within five seconds, in four messages.
+    pub tick_ms: u64,
+    /// How often nodes look for windows that time alone has closed.
+    pub publisher_s: Seconds,
+    /// How often nodes pull from each peer.
+    pub pull_s: Seconds,
+    /// Longest wait before a peer that failed is tried again.
+    pub backoff_s_max: Seconds,
+    /// How often nodes look at their certificate and roster for a change.
+    pub reload_s: Seconds,
+    /// How often each department asks a question over the whole city; 0 for never.
+    pub ask_s: Seconds,
+    /// How long the run goes on after the city's last hour, whole again, so that what is late can arrive.
+    pub settle_s: Seconds,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            tick_ms: 1_000,
+            publisher_s: 900,
+            pull_s: 300,
+            backoff_s_max: 900,
+            reload_s: 3_600,
+            ask_s: 6 * 3_600,
+            settle_s: 6 * 3_600,
+        }
+    }
+}
+
+/// Why a scenario cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file cannot be read.
+    #[error("{}: {error}", .file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The text is not a scenario.
+    #[error("{file}: {error}")]
+    Text {
+        /// The file, as it was named.
+        file: String,
+        /// Where and why, as TOML's parser says it.
+        error: Box<toml::de::Error>,
+    },
+    /// What it says makes no sense.
+    #[error("{key}: {reason}")]
+    Key {
+        /// The key at fault.
+        key: String,
+        /// What is wrong, and what to write instead.
+        reason: String,
+    },
+}
+
+impl Scenario {
+    /// Reads a scenario file.
+    ///
+    /// # Errors
+    /// [`ScenarioError`], which names file and key.
+    pub fn read(file: &Path) -> Result<Scenario, ScenarioError> {
+        let failed = |error| ScenarioError::File { file: file.to_owned(), error };
+        if std::fs::metadata(file).map_err(failed)?.len() > FILE_BYTES_MAX {
+            return Err(failed(std::io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes"))));
+        }
+        Scenario::parse(&std::fs::read_to_string(file).map_err(failed)?, &file.display().to_string())
+    }
+
+    /// Parses the text of a scenario; `file` is named in errors.
+    ///
+    /// # Errors
+    /// [`ScenarioError`], which names file and key.
+    pub fn parse(text: &str, file: &str) -> Result<Scenario, ScenarioError> {
+        let scenario: Scenario = toml::from_str(text)
+            .map_err(|error| ScenarioError::Text { file: file.to_owned(), error: Box::new(error) })?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// The scenario as a file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a scenario is made of what TOML knows")
+    }
+
+    fn check(&self) -> Result<(), ScenarioError> {
+        let key = |key: &str, reason: &str| Err(ScenarioError::Key { key: key.to_owned(), reason: reason.to_owned() });
+        let Pace { tick_ms, publisher_s, pull_s, backoff_s_max, reload_s, .. } = self.run;
+        if !(1..=1_000).contains(&tick_ms) {
+            return key("run.tick_ms", "must be 1 to 1000: a handshake takes four ticks and may take five seconds");
+        }
+        if [publisher_s, pull_s, backoff_s_max, reload_s].iter().any(|every| !(1..=86_400).contains(every)) {
+            return key("run", "publisher_s, pull_s, backoff_s_max and reload_s must be 1 to 86400 seconds");
+        }
+        for (at, operation) in self.operations.iter().enumerate() {
+            if operation.ends().is_some_and(|ends| ends <= operation.begins()) {
+                return key(&format!("operation {}", at + 1), "ends before it begins: `until` must be after `from`");
+            }
+        }
+        Ok(())
+    }
+}
