@@ -7,12 +7,14 @@
 //! and TLS, whose place a plain link with the same identity check takes.
 //!
 //! - [`scenario`]: what a scenario file says; [`faults`]: the operations that break things.
-//! - `city`: departments, contracts, feeds and canaries, drawn from the seed.
+//! - [`city`]: departments, contracts, feeds and canaries, drawn from the seed.
 //! - `world`: network, clock, disks and links of the simulation, and the taps and hooks on them.
 //! - `run`: drives a scenario and gives its [`Outcome`](outcome::Outcome).
 //! - `check`: one checker per invariant; `fuzz`: draws scenarios, shrinks those that fail.
-//! - `report`: writes an [`Outcome`](outcome::Outcome) as HTML and JSON.
+//! - [`report`]: writes an [`Outcome`](outcome::Outcome) as HTML and JSON.
 
+pub mod city;
 pub mod faults;
 pub mod outcome;
+pub mod report;
 pub mod scenario;
