@@ -174,6 +174,11 @@ impl City {
         self.departments.iter().find(|department| department.domain == domain)
     }
 
+    /// Rows that a drawn department has in an hour, whenever they come.
+    pub fn rows_of_hour(&self, of: &Department, hour: u32) -> u64 {
+        of.counts(self.seed, &self.sky, hour).iter().sum()
+    }
+
     /// The file that a drawn department sends at the end of an hour: the rows of that hour and what comes late.
     /// Of a real one, whose files are read in order, see [`Department::feeds`].
     pub fn feed(&self, of: &Department, hour: u32) -> Feed {

@@ -53,10 +53,10 @@ pub struct NodeFigures {
     pub rows: u64,
     /// Rows that it rejected.
     pub rejected: u64,
-    /// Windows that it released.
-    pub releases: u64,
-    /// Releases of peers that it holds.
-    pub replicas: u64,
+    /// Rows that it had already.
+    pub duplicates: u64,
+    /// How often it was started.
+    pub starts: u64,
     /// Bytes in its databases; none where they were not measured.
     pub stored_bytes: Option<u64>,
 }
@@ -79,10 +79,8 @@ pub struct FaultSpan {
     pub from_hours: f64,
     /// When it ended.
     pub until_hours: f64,
-    /// What was broken, in a few words.
+    /// What was broken, and whom it hit, in a few words.
     pub what: String,
-    /// Whom it hit; empty if all.
-    pub domains: Vec<String>,
 }
 
 /// What one checker found.

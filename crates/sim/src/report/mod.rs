@@ -4,6 +4,7 @@
 
 mod figures;
 mod map;
+pub mod of_run;
 mod page;
 mod plot;
 #[cfg(test)]

@@ -175,9 +175,9 @@ fn map_caption(figures: &Figures) -> String {
 }
 
 fn nodes(figures: &Figures) -> Table {
-    let columns = ["Domain", "Kind", "Rows taken in", "Rejected", "Windows released", "Replicas held", "Stored"];
+    let columns = ["Domain", "What it measures", "Rows taken in", "Rejected", "Had already", "Starts", "Stored"];
     let row = |node: &super::figures::NodeFigures| {
-        let numbers = [node.rows, node.rejected, node.releases, node.replicas].map(count);
+        let numbers = [node.rows, node.rejected, node.duplicates, node.starts].map(count);
         let stored = node.stored_bytes.map_or("not measured".to_owned(), |stored| bytes(stored as f64));
         [node.domain.clone(), node.kind.clone()].into_iter().chain(numbers).chain([stored]).collect()
     };
@@ -190,13 +190,11 @@ fn nodes(figures: &Figures) -> Table {
 }
 
 fn faults(figures: &Figures) -> Table {
-    let row = |fault: &super::figures::FaultSpan| {
-        let hit = if fault.domains.is_empty() { "all".to_owned() } else { fault.domains.join(", ") };
-        vec![fault.what.clone(), hit, plain(fault.from_hours), plain(fault.until_hours)]
-    };
+    let row =
+        |fault: &super::figures::FaultSpan| vec![fault.what.clone(), plain(fault.from_hours), plain(fault.until_hours)];
     Table {
         caption: "Faults, in the order in which they began".to_owned(),
-        columns: ["What", "Whom", "From hour", "Until hour"].map(str::to_owned).to_vec(),
+        columns: ["What", "From hour", "Until hour"].map(str::to_owned).to_vec(),
         rows: figures.faults.iter().map(row).collect(),
         notes: Vec::new(),
     }

@@ -1,6 +1,9 @@
 //! The page stands by itself, says everything in words too, and takes any text.
 
 use super::*;
+use crate::city::{City, CityPlan};
+use crate::faults::Operation;
+use crate::outcome::{FaultOutcome, Finding, Freshness, NodeOutcome, Outcome, QuestionOutcome};
 
 /// A report with something in each of its parts.
 pub(crate) fn sample() -> Figures {
@@ -19,8 +22,8 @@ pub(crate) fn sample() -> Figures {
         kind: "open <b>".to_owned(),
         rows: 6_000_000 >> (2 * at),
         rejected: 31 << at,
-        releases: 168,
-        replicas: 672,
+        duplicates: 14 << at,
+        starts: 1,
         stored_bytes: Some(300_000_000 >> at),
     };
     let links = names.iter().flat_map(|from| {
@@ -30,12 +33,7 @@ pub(crate) fn sample() -> Figures {
             bytes: 40_000 * (from.len() * to.len()) as u64,
         })
     });
-    let fault = |from_hours, until_hours, what: &str, domains: &[&str]| FaultSpan {
-        from_hours,
-        until_hours,
-        what: what.to_owned(),
-        domains: domains.iter().map(|name| (*name).to_owned()).collect(),
-    };
+    let fault = |from_hours, until_hours, what: &str| FaultSpan { from_hours, until_hours, what: what.to_owned() };
     let check = |name: &str, held, finding: &str| CheckFigures {
         name: name.to_owned(),
         held,
@@ -58,10 +56,10 @@ pub(crate) fn sample() -> Figures {
         nodes: names.iter().enumerate().map(node).collect(),
         links: links.collect(),
         faults: vec![
-            fault(20.0, 44.0, "partition", &["air", "energy"]),
-            fault(60.0, 61.0, "crash", &["traffic"]),
-            fault(90.0, 120.0, "slow link", &["air"]),
-            fault(130.0, 131.0, "crash", &["traffic"]),
+            fault(20.0, 44.0, "air and energy are cut off from each other"),
+            fault(60.0, 61.0, "traffic is away"),
+            fault(90.0, 120.0, "messages between air and energy take 800 ms"),
+            fault(130.0, 131.0, "traffic is away"),
         ],
         hours: 168.0,
         checks: vec![
@@ -117,4 +115,41 @@ fn a_report_of_nothing_is_a_page_too() {
         Figures { sections: vec![Section { charts: vec![chart, log], ..Section::default() }], ..Figures::default() };
     let file = write(&figures, folder.path()).unwrap();
     assert_eq!(fs::read_to_string(file).unwrap().matches("<svg").count(), 1, "zero has no place on a logarithmic axis");
+}
+
+#[test]
+fn a_run_is_told_whole() {
+    let city = City::draw(7, &CityPlan { days: 1, events_per_day: 2_000, ..CityPlan::default() }).unwrap();
+    let nodes = city.departments.iter().map(|of| NodeOutcome {
+        domain: of.domain.clone(),
+        rows_accepted: 9,
+        ..NodeOutcome::default()
+    });
+    let question = |latency_us, error: Option<&str>| QuestionOutcome {
+        domain: "air".to_owned(),
+        error: error.map(str::to_owned),
+        latency_us,
+        ..QuestionOutcome::default()
+    };
+    let age = |at, age| Freshness { at, domain: "air".to_owned(), product: "air.readings".to_owned(), age };
+    let operation = Operation::Away { node: "air".to_owned(), from: 3_600, until: 7_200 };
+    let outcome = Outcome {
+        title: "A day".to_owned(),
+        seconds: 86_400,
+        nodes: nodes.collect(),
+        faults: vec![FaultOutcome { said: operation.to_string(), operation, from: Some(3_600), until: None }],
+        questions: vec![question(1_000, None), question(9_000, None), question(0, Some("no"))],
+        freshness: vec![age(3_600, Some(60)), age(3_600, Some(90)), age(7_200, None)],
+        findings: vec![Finding { checker: "bounds".to_owned(), at: 5, said: "17 of 16".to_owned() }],
+        ..Outcome::default()
+    };
+    let looked = |name: &str| of_run::Looked { checker: name.to_owned(), things: 3, ..of_run::Looked::default() };
+    let told = of_run::figures(&outcome, &city, &[looked("bounds"), looked("egress")]);
+    assert!(!told.holds && told.verdict.contains("17 of 16"), "{}", told.verdict);
+    assert_eq!(told.checks.iter().map(|check| check.held).collect::<Vec<_>>(), [false, true]);
+    assert_eq!((told.faults[0].from_hours, told.faults[0].until_hours), (1.0, 24.0), "it goes on to the end");
+    let asked = &told.sections[2].tables[0].rows[0];
+    assert_eq!(asked[1..], ["3", "66.7 %", "0", "1 ms", "9 ms"]);
+    assert_eq!(told.sections[1].charts[0].lines[0].points, [(1.0, 0.025)], "the oldest of two nodes");
+    assert!(write(&told, tempfile::tempdir().unwrap().path()).is_ok());
 }

@@ -21,8 +21,7 @@ pub(super) fn svg(figures: &Figures) -> Option<String> {
     }
     let mut lanes: BTreeMap<String, Vec<&FaultSpan>> = BTreeMap::new();
     for fault in &figures.faults {
-        let hit = if fault.domains.is_empty() { "all".to_owned() } else { fault.domains.join(", ") };
-        lanes.entry(format!("{}: {hit}", fault.what)).or_default().push(fault);
+        lanes.entry(fault.what.clone()).or_default().push(fault);
     }
     let mut lanes: Vec<_> = lanes.into_iter().collect();
     lanes.sort_by(|one, other| first(&one.1).total_cmp(&first(&other.1)));

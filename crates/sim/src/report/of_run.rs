@@ -1,0 +1,262 @@
+//! The figures of a run on the simulated network: what a report shows of an [`Outcome`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::city::City;
+use crate::outcome::{Freshness, Outcome, QuestionOutcome};
+
+use super::figures::{
+    Axis, Chart, CheckFigures, FaultSpan, Figures, Headline, Line, LinkFigures, NodeFigures, Section, Table, Unit,
+};
+use super::words::{bytes, count, seconds, share};
+
+/// Seconds in an hour.
+const HOUR: f64 = 3_600.0;
+/// Findings that a checker's entry tells.
+const FINDINGS_TOLD: usize = 3;
+
+/// What one checker was given to look at: the run tells, so that "nothing found" is not "nothing looked at".
+#[derive(Clone, Debug, Default)]
+pub struct Looked {
+    /// The checker, as findings name it.
+    pub checker: String,
+    /// What it means that it found nothing.
+    pub promise: String,
+    /// How many things it looked at.
+    pub things: u64,
+    /// What they were.
+    pub of: String,
+}
+
+/// The figures of a run. `looked` names every checker that ran.
+pub fn figures(outcome: &Outcome, city: &City, looked: &[Looked]) -> Figures {
+    let checks: Vec<CheckFigures> = looked.iter().map(|looked| check(looked, outcome)).collect();
+    let holds = outcome.findings.is_empty();
+    let whole = outcome.seconds as f64;
+    let mut sections = vec![rates(city, whole), freshness(outcome)];
+    sections.extend(questions(outcome));
+    Figures {
+        title: outcome.title.clone(),
+        verdict: verdict(outcome),
+        holds,
+        purpose: format!(
+            "{} departments live {} of simulated time on the real node code, over a simulated network.",
+            outcome.nodes.len(),
+            seconds(whole)
+        ),
+        seed: outcome.seed,
+        headlines: headlines(outcome),
+        nodes: outcome.nodes.iter().map(|node| node_figures(node, city)).collect(),
+        links: outcome
+            .links
+            .iter()
+            .map(|link| LinkFigures { from: link.sender.clone(), to: link.receiver.clone(), bytes: link.bytes })
+            .collect(),
+        faults: faults(outcome),
+        hours: whole / HOUR,
+        checks,
+        sections,
+        notes: vec![
+            "The same scenario and seed give the same run, byte for byte; only what the machine needed for it differs."
+                .to_owned(),
+            "Bytes on links are counted within TLS, whose place a plain link with the same identity check takes here."
+                .to_owned(),
+            "Stored bytes are those written to the databases' logs, before RocksDB packs them.".to_owned(),
+        ],
+    }
+}
+
+fn verdict(outcome: &Outcome) -> String {
+    let rows: u64 = outcome.nodes.iter().map(|node| node.rows_accepted).sum();
+    let of = format!("{} rows in {} departments", count(rows), outcome.nodes.len());
+    let ended = if outcome.interrupted { ", up to the moment at which the run was stopped" } else { "" };
+    match outcome.findings.first() {
+        None => format!("Over {of} with {} faults every checker found what was promised{ended}.", outcome.faults.len()),
+        Some(first) => {
+            format!(
+                "{} findings over {of}{ended}; the first, of {}: {}",
+                outcome.findings.len(),
+                first.checker,
+                first.said
+            )
+        }
+    }
+}
+
+fn headlines(outcome: &Outcome) -> Vec<Headline> {
+    let rows: u64 = outcome.nodes.iter().map(|node| node.rows_accepted).sum();
+    let passed: u64 = outcome.links.iter().map(|link| link.bytes).sum();
+    let sent: u64 = outcome.nodes.iter().map(|node| node.bytes_ingested).sum();
+    let answered = outcome.questions.iter().filter(|question| question.error.is_none()).count();
+    let mut all = vec![
+        (count(rows), "rows taken in"),
+        (bytes(sent as f64), "of raw files, which stayed at home"),
+        (bytes(passed as f64), "passed between nodes"),
+    ];
+    if !outcome.questions.is_empty() {
+        all.push((share(answered as f64 / outcome.questions.len() as f64), "of questions were answered"));
+    }
+    all.push((seconds(outcome.cost.wall_s), "on the clock for the whole run"));
+    all.push((bytes(outcome.cost.memory_bytes_max as f64), "of memory at the most"));
+    all.into_iter().map(|(figure, what)| Headline { figure, what: what.to_owned() }).collect()
+}
+
+fn node_figures(node: &crate::outcome::NodeOutcome, city: &City) -> NodeFigures {
+    let department = city.department(&node.domain);
+    let kind = department.map_or_else(String::new, |of| {
+        let link = if of.bad_link { ", bad link" } else { "" };
+        format!("{}, {} sensors{link}", of.product, count(of.sensors() as u64))
+    });
+    NodeFigures {
+        domain: node.domain.clone(),
+        kind,
+        rows: node.rows_accepted,
+        rejected: node.rows_rejected,
+        duplicates: node.rows_duplicate,
+        starts: node.starts,
+        stored_bytes: Some(node.vault_bytes + node.ledger_bytes),
+    }
+}
+
+fn faults(outcome: &Outcome) -> Vec<FaultSpan> {
+    let whole = outcome.seconds as f64 / HOUR;
+    let span = |fault: &crate::outcome::FaultOutcome| {
+        let from_hours = fault.from? as f64 / HOUR;
+        let until_hours = fault.until.map_or(whole, |until| until as f64 / HOUR).max(from_hours);
+        Some(FaultSpan { from_hours, until_hours, what: fault.said.clone() })
+    };
+    let mut spans: Vec<FaultSpan> = outcome.faults.iter().filter_map(span).collect();
+    spans.sort_by(|one, other| one.from_hours.total_cmp(&other.from_hours));
+    spans
+}
+
+fn check(looked: &Looked, outcome: &Outcome) -> CheckFigures {
+    let found: Vec<&str> = outcome
+        .findings
+        .iter()
+        .filter(|found| found.checker == looked.checker)
+        .map(|found| found.said.as_str())
+        .collect();
+    let finding = match found.len() {
+        0 => looked.promise.clone(),
+        many => format!("{many} findings: {}", found[..many.min(FINDINGS_TOLD)].join("; ")),
+    };
+    CheckFigures {
+        name: looked.checker.clone(),
+        held: found.is_empty(),
+        looked_at: looked.things,
+        of: looked.of.clone(),
+        finding,
+    }
+}
+
+/// Rows by hour, as the departments send them.
+fn rates(city: &City, whole: f64) -> Section {
+    let hours = city.plan.hours().min((whole / HOUR).ceil() as u32);
+    let line = |of: &crate::city::Department| Line {
+        name: of.domain.clone(),
+        points: (0..hours).map(|hour| (f64::from(hour), city.rows_of_hour(of, hour) as f64)).collect(),
+    };
+    let lines: Vec<Line> = city.departments.iter().filter(|of| of.real.is_none()).map(line).collect();
+    let chart = |title: &str, caption: &str, log| Chart {
+        title: title.to_owned(),
+        caption: caption.to_owned(),
+        x: hours_axis(),
+        y: Axis { label: "Rows an hour".to_owned(), log, unit: Unit::Plain },
+        lines: lines.clone(),
+    };
+    Section {
+        heading: "What the departments sent".to_owned(),
+        charts: vec![
+            chart("Rows an hour", "Departments share their days, their weather and what happens in town.", false),
+            chart("The same, by factors of ten", "The poorest department measures at a fixed beat.", true),
+        ],
+        ..Section::default()
+    }
+}
+
+/// The age of what is known of each product: the oldest at any node, and at each node of any product.
+fn freshness(outcome: &Outcome) -> Section {
+    let oldest = |key: fn(&Freshness) -> &str| {
+        let mut lines: BTreeMap<&str, BTreeMap<u64, i64>> = BTreeMap::new();
+        for sample in &outcome.freshness {
+            let Some(age) = sample.age else { continue };
+            let worst = lines.entry(key(sample)).or_default().entry(sample.at).or_insert(age);
+            *worst = age.max(*worst);
+        }
+        lines
+            .into_iter()
+            .map(|(name, points)| Line {
+                name: name.to_owned(),
+                points: points.into_iter().map(|(at, age)| (at as f64 / HOUR, age as f64 / HOUR)).collect(),
+            })
+            .collect::<Vec<Line>>()
+    };
+    let chart = |title: &str, caption: &str, lines| Chart {
+        title: title.to_owned(),
+        caption: caption.to_owned(),
+        x: hours_axis(),
+        y: Axis { label: "Hours since the end of the newest window".to_owned(), ..Axis::default() },
+        lines,
+    };
+    Section {
+        heading: "How fresh the city's knowledge was".to_owned(),
+        paragraphs: vec![
+            "A window closes once late rows have had their time; a product by the day is therefore up to a day older than one \
+             by the hour. What rises beyond that was cut off, or down."
+                .to_owned(),
+        ],
+        charts: vec![
+            chart("By product, at the node that knew least", "A saw's tooth is one window.", oldest(|sample| &sample.product)),
+            chart("By node, of the product it knew least of", "A node that is cut off falls behind, and catches up.", oldest(|sample| &sample.domain)),
+        ],
+        ..Section::default()
+    }
+}
+
+fn hours_axis() -> Axis {
+    Axis { label: "Hours since the start".to_owned(), ..Axis::default() }
+}
+
+fn questions(outcome: &Outcome) -> Option<Section> {
+    if outcome.questions.is_empty() {
+        return None;
+    }
+    let domains: BTreeSet<&str> = outcome.questions.iter().map(|question| question.domain.as_str()).collect();
+    let row = |domain: &&str| {
+        let of: Vec<&QuestionOutcome> =
+            outcome.questions.iter().filter(|question| question.domain == **domain).collect();
+        let answered: Vec<&&QuestionOutcome> = of.iter().filter(|question| question.error.is_none()).collect();
+        let complete = answered.iter().filter(|question| question.complete).count();
+        let mut latencies: Vec<u64> = answered.iter().map(|question| question.latency_us).collect();
+        latencies.sort_unstable();
+        let at = |part: f64| quantile(&latencies, part).map_or("none".to_owned(), |us| seconds(us as f64 / 1e6));
+        vec![
+            (*domain).to_owned(),
+            count(of.len() as u64),
+            share(answered.len() as f64 / of.len() as f64),
+            count(complete as u64),
+            at(0.5),
+            at(0.99),
+        ]
+    };
+    Some(Section {
+        heading: "Questions over the whole city".to_owned(),
+        tables: vec![Table {
+            caption: "Asked by each department of its own node".to_owned(),
+            columns: ["Department", "Asked", "Answered", "Lacking nothing", "Median", "99th of 100"]
+                .map(str::to_owned)
+                .to_vec(),
+            rows: domains.iter().map(row).collect(),
+            notes: vec!["An answer that lacks something says so, and what.".to_owned()],
+        }],
+        ..Section::default()
+    })
+}
+
+/// The value that so large a part lies at or below; none of none.
+pub fn quantile(sorted: &[u64], part: f64) -> Option<u64> {
+    let last = sorted.len().checked_sub(1)?;
+    let at = (part * sorted.len() as f64).ceil() as usize;
+    sorted.get(at.saturating_sub(1).min(last)).copied()
+}
