@@ -228,6 +228,11 @@ def alchemy():
         assert "unit bicycles" in columns["bikes"]["comment"], columns
         assert columns["time"]["type"].timezone, columns
         assert "threshold k=10" in inspector.get_table_comment("counts", schema="bikes")["text"]
+        reflected = sqlalchemy.Table("counts", sqlalchemy.MetaData(), schema="bikes", autoload_with=connection)
+        assert [column.name for column in reflected.columns] == ["time", "district", "bikes"], reflected.columns
+        assert not list(reflected.primary_key) and not reflected.foreign_keys and not reflected.indexes
+        for kind in ["indexes", "unique_constraints", "check_constraints", "foreign_keys", "table_options"]:
+            assert not getattr(inspector, f"get_{kind}")("counts", schema="bikes"), kind
         table = sqlalchemy.table("counts", sqlalchemy.column("district"), sqlalchemy.column("bikes"), schema="bikes")
         total = sqlalchemy.select(table.c.district, sqlalchemy.func.sum(table.c.bikes)).group_by(table.c.district)
         assert dict(connection.execute(total.where(table.c.district == "hill")).fetchall()) == {"hill": 2055}
@@ -247,6 +252,14 @@ def adbc():
         assert table.num_rows == 72, table
         assert table.schema.field("time").type == pyarrow.timestamp("us", "UTC"), table.schema
         assert table.column("time")[0].as_py() == FIRST_HOUR, table
+        for depth in ["catalogs", "db_schemas", "tables"]:
+            (city,) = connection.adbc_get_objects(depth=depth, catalog_filter="Aarhus").read_all().to_pylist()
+            assert city["catalog_name"] == "Aarhus", city
+        schemas = {schema["db_schema_name"]: schema for schema in city["catalog_db_schemas"]}
+        (counts,) = schemas["bikes"]["db_schema_tables"]
+        assert counts["table_name"] == "counts", counts
+        schema = connection.adbc_get_table_schema("counts", db_schema_filter="bikes")
+        assert schema.names == ["time", "district", "bikes"], schema
 
 
 def encrypted():

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, StringArray};
+use arrow::array::{Array, AsArray, ListBuilder, StringArray, StringBuilder};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Field, Int64Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
@@ -71,7 +71,9 @@ pub(crate) fn of_catalogue() -> Vec<Arc<ScalarUDF>> {
         ("version", text(&format!("PostgreSQL {SERVER_VERSION} (civicmesh {})", env!("CARGO_PKG_VERSION")))),
     ];
     let constants = constants.into_iter().map(|(name, value)| constant(name, value));
-    privileges.into_iter().chain(theirs).map(Arc::new).chain(constants).collect()
+    let listed = Listed { signature: Signature::any(1, Volatility::Immutable) };
+    let ours = [ScalarUDF::new_from_impl(listed)];
+    privileges.into_iter().chain(theirs).chain(ours).map(Arc::new).chain(constants).collect()
 }
 
 /// Functions that tell where the session is.
@@ -127,6 +129,55 @@ impl ScalarUDFImpl for Constant {
     }
 }
 
+/// The name of [`Listed`].
+pub(super) const LISTED: &str = "civicmesh_listed";
+
+/// A list of names that a client may have given as the text of one, `{"r", "v"}`: a cast takes it for its only member,
+/// and the library leaves the spaces and quotes in.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Listed {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Listed {
+    fn name(&self) -> &str {
+        LISTED
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(names_type())
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arguments = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let lists = arguments.first().ok_or(QueryError::Internal("a list is made of something"))?;
+        let lists = cast(lists, &names_type())?;
+        let mut listed = ListBuilder::new(StringBuilder::new());
+        for names in lists.as_list::<i32>().iter() {
+            let Some(names) = names else {
+                listed.append_null();
+                continue;
+            };
+            let names: Vec<_> = names.as_string::<i32>().iter().flatten().collect();
+            let names = match names.as_slice() {
+                [text] if text.starts_with('{') && text.ends_with('}') => text[1..text.len() - 1].split(',').collect(),
+                _ => names,
+            };
+            let names = names.into_iter().map(|name| name.trim().trim_matches('"'));
+            listed.append_value(names.filter(|name| !name.is_empty()).map(Some));
+        }
+        Ok(ColumnarValue::Array(Arc::new(listed.finish())))
+    }
+}
+
+fn names_type() -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
+}
+
 /// The comment on a table, or on one of its columns.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Lookup {
@@ -158,7 +209,6 @@ impl ScalarUDFImpl for Lookup {
             _ => None,
         };
         let number = |array: &Arc<dyn Array>, row: usize| {
-            use arrow::array::AsArray;
             array.is_valid(row).then(|| array.as_primitive::<Int64Type>().value(row))
         };
         let texts = (0..tables.len()).map(|row| {

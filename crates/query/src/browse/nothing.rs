@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::functions::LISTED;
 use crate::using::normal;
 
 /// What clients write of things that there are none of here, and that the planner has no room for: each becomes what it
@@ -45,10 +46,17 @@ impl VisitorMut for Nothing {
                 ("array_to_string", arguments) if arguments.to_string().contains("reloptions") => {
                     written("CAST(NULL AS TEXT)")
                 }
+                // keys and indexes
+                ("unnest" | "generate_subscripts", arguments) => of_keys(arguments),
+                // settings of PostgreSQL's storage
+                ("current_setting", _) => written("CAST(NULL AS TEXT)"),
                 // members of roles
                 ("array", FunctionArguments::Subquery(_)) => written("CAST(NULL AS TEXT[])"),
                 _ => None,
             },
+            Expr::CompoundIdentifier(names) if names.last().is_some_and(|name| normal(name) == "reloptions") => {
+                written("CAST(NULL AS TEXT[])")
+            }
             // functions have names here, and no identifiers
             Expr::BinaryOp { left, op: BinaryOperator::NotEq | BinaryOperator::Eq, right } => {
                 if is_function_name(left) && right.to_string() == "0" {
@@ -86,12 +94,33 @@ fn is_nothing(expr: &Expr) -> bool {
     }
 }
 
+/// What stands for one of several columns of a key or index. The planner takes the columns for a text, and a null would
+/// be a constant, by which it cannot sort.
+fn of_keys(arguments: &FunctionArguments) -> Option<Expr> {
+    let FunctionArguments::List(arguments) = arguments else { return None };
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(columns))) = arguments.args.first() else { return None };
+    let keys = ["conkey", "confkey", "indkey", "indoption", "indclass", "indcollation"];
+    column(columns).is_some_and(|name| keys.contains(&name.as_str())).then(|| {
+        let text = format!("CAST(CAST({columns} AS TEXT) AS SMALLINT)");
+        written(&text)
+    })?
+}
+
+/// The name of the column that this is, without its table.
+fn column(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(name) => Some(normal(name)),
+        Expr::CompoundIdentifier(names) => names.last().map(normal),
+        _ => None,
+    }
+}
+
 /// Casts a parameter in the place of a list: the planner takes it for a text.
 fn cast_list(function: &mut Function) {
     if let FunctionArguments::List(arguments) = &mut function.args
         && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(list))) = arguments.args.first_mut()
         && matches!(&*list, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
-        && let Some(cast) = written(&format!("CAST({list} AS TEXT[])"))
+        && let Some(cast) = written(&format!("{LISTED}(CAST({list} AS TEXT[]))"))
     {
         *list = cast;
     }
@@ -108,15 +137,8 @@ fn called(function: &Function) -> String {
 
 /// Whether this is a column of functions, as of `pg_type`.
 fn is_function_name(expr: &Expr) -> bool {
-    let name = match expr {
-        Expr::Identifier(name) => name,
-        Expr::CompoundIdentifier(names) => match names.last() {
-            Some(name) => name,
-            None => return false,
-        },
-        _ => return false,
-    };
-    ["typreceive", "typsend", "typinput", "typoutput"].contains(&normal(name).as_str())
+    let names = ["typreceive", "typsend", "typinput", "typoutput"];
+    column(expr).is_some_and(|name| names.contains(&name.as_str()))
 }
 
 fn groups(select: &Select) -> bool {
