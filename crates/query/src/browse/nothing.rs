@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinOperator,
-    ObjectNamePart, Select, SetExpr, TableFactor, TableWithJoins, Value, VisitorMut,
+    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
+    JoinOperator, ObjectNamePart, Select, SetExpr, TableFactor, TableWithJoins, Value, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -35,6 +35,12 @@ impl VisitorMut for Nothing {
             {
                 written("CAST(NULL AS TEXT)")
             }
+            // the order of an index's columns
+            Expr::Case { .. } if expr.to_string().to_ascii_lowercase().contains("indoption") => {
+                written("CAST(NULL AS TEXT)")
+            }
+            // types of rows
+            Expr::Subquery(query) if query.to_string().contains("typrelid") => written("false"),
             Expr::Subquery(_) if is_nothing(expr) => written("CAST(NULL AS TEXT)"),
             // what a parameter is compared with is a list of names
             Expr::Function(function) if called(function) == "array_contains" => {
@@ -47,7 +53,10 @@ impl VisitorMut for Nothing {
                     written("CAST(NULL AS TEXT)")
                 }
                 // keys and indexes
-                ("unnest" | "generate_subscripts", arguments) => of_keys(arguments),
+                ("unnest" | "generate_subscripts", arguments) => of_keys(arguments, |column| column),
+                ("_pg_expandarray", arguments) => {
+                    of_keys(arguments, |column| format!("named_struct('x', {column}, 'n', {column})"))
+                }
                 // settings of PostgreSQL's storage
                 ("current_setting", _) => written("CAST(NULL AS TEXT)"),
                 // members of roles
@@ -57,6 +66,11 @@ impl VisitorMut for Nothing {
             Expr::CompoundIdentifier(names) if names.last().is_some_and(|name| normal(name) == "reloptions") => {
                 written("CAST(NULL AS TEXT[])")
             }
+            // a part of a row
+            Expr::CompoundFieldAccess { root, access_chain } => match access_chain.as_slice() {
+                [AccessExpr::Dot(Expr::Identifier(part))] => written(&format!("get_field({root}, '{}')", normal(part))),
+                _ => None,
+            },
             // functions have names here, and no identifiers
             Expr::BinaryOp { left, op: BinaryOperator::NotEq | BinaryOperator::Eq, right } => {
                 if is_function_name(left) && right.to_string() == "0" {
@@ -96,14 +110,12 @@ fn is_nothing(expr: &Expr) -> bool {
 
 /// What stands for one of several columns of a key or index. The planner takes the columns for a text, and a null would
 /// be a constant, by which it cannot sort.
-fn of_keys(arguments: &FunctionArguments) -> Option<Expr> {
+fn of_keys(arguments: &FunctionArguments, made: fn(String) -> String) -> Option<Expr> {
     let FunctionArguments::List(arguments) = arguments else { return None };
     let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(columns))) = arguments.args.first() else { return None };
     let keys = ["conkey", "confkey", "indkey", "indoption", "indclass", "indcollation"];
-    column(columns).is_some_and(|name| keys.contains(&name.as_str())).then(|| {
-        let text = format!("CAST(CAST({columns} AS TEXT) AS SMALLINT)");
-        written(&text)
-    })?
+    let is_key = column(columns).is_some_and(|name| keys.contains(&name.as_str()));
+    is_key.then(|| written(&made(format!("TRY_CAST(CAST({columns} AS TEXT) AS SMALLINT)")))).flatten()
 }
 
 /// The name of the column that this is, without its table.

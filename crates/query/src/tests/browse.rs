@@ -54,6 +54,19 @@ async fn what_clients_ask_of_the_catalogue_is_answered() {
          FROM pg_catalog.pg_collation WHERE oid = attcollation) ELSE NULL END AS collation FROM pg_catalog.pg_attribute",
         "SELECT typname AS name, oid, typarray AS array_oid, oid::regtype::text AS regtype, typdelim AS delimiter \
          FROM pg_type t WHERE t.oid = to_regtype('hstore') ORDER BY t.oid",
+        "SELECT result.TABLE_NAME, result.COLUMN_NAME, result.KEY_SEQ FROM (SELECT ct.relname AS TABLE_NAME, \
+         a.attname AS COLUMN_NAME, (information_schema._pg_expandarray(i.indkey)).n AS KEY_SEQ, \
+         information_schema._pg_expandarray(i.indkey) AS KEYS, a.attnum AS A_ATTNUM FROM pg_catalog.pg_class ct \
+         JOIN pg_catalog.pg_attribute a ON (ct.oid = a.attrelid) JOIN pg_catalog.pg_index i ON (a.attrelid = i.indrelid) \
+         WHERE i.indisprimary) result WHERE result.A_ATTNUM = (result.KEYS).x ORDER BY 1",
+        "SELECT tmp.TYPE, CASE tmp.AM_CANORDER WHEN true THEN CASE tmp.I_INDOPTION[tmp.ORDINAL_POSITION - 1] & 1::smallint \
+         WHEN 1 THEN 'D' ELSE 'A' END ELSE NULL END AS ASC_OR_DESC FROM (SELECT 1 AS TYPE, true AS AM_CANORDER, \
+         (information_schema._pg_expandarray(i.indkey)).n AS ORDINAL_POSITION, i.indoption AS I_INDOPTION \
+         FROM pg_catalog.pg_index i) AS tmp",
+        "SELECT t.typname, t.oid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON (t.typnamespace = n.oid) \
+         WHERE n.nspname != 'pg_toast' AND (t.typrelid = 0 OR (SELECT c.relkind = 'c' FROM pg_catalog.pg_class c \
+         WHERE c.oid = t.typrelid))",
+        "SELECT relname FROM pg_catalog.pg_class WHERE relkind = ANY('{\"r\", \"v\"}')",
         "SELECT pg_catalog.pg_size_pretty(pg_catalog.pg_table_size(c.oid)) FROM pg_catalog.pg_class c",
         "SELECT 'public'::regnamespace, obj_description('pg_catalog.pg_class'::regclass, 'pg_class')",
     ] {
