@@ -65,3 +65,18 @@ impl Dice {
         product / 1_000_000 + u64::from(self.below(1_000_000) < product % 1_000_000)
     }
 }
+
+/// One drawing of lots, for whoever drives a city: alike on every machine.
+pub struct Draw(Dice);
+
+impl Draw {
+    /// The lot for `what` in one hour under this seed.
+    pub fn of(seed: u64, hour: u64, what: &str) -> Draw {
+        Draw(Dice::new(seed, &[hour], what))
+    }
+
+    /// Whether something happens that does so in this share of cases.
+    pub fn happens(&mut self, share: f64) -> bool {
+        self.0.happens(super::plan::millionths(share))
+    }
+}

@@ -26,6 +26,7 @@ use civicmesh_model::time::{UtcMicros, Zone};
 
 pub use canary::{Canary, CanaryThing};
 pub use contract::{LATENESS_HOURS, WEIGHT};
+pub use dice::Draw;
 pub use kind::Kind;
 pub use plan::{CityPlan, PlanError, RealDepartment};
 pub use real::RealFeeds;
@@ -81,6 +82,8 @@ pub struct Department {
     pub domain: String,
     /// What it measures; a real one counts as air, which nothing is planted in.
     pub kind: Kind,
+    /// Its rows are about people: they are behind a threshold.
+    pub personal: bool,
     /// Its link is slow and often cut: the poor department.
     pub bad_link: bool,
     /// Its product, without the domain.
@@ -117,6 +120,19 @@ struct Shares {
     late: u64,
     too_late: u64,
     rotten: u64,
+}
+
+/// A department's part of a central brain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gathered {
+    /// The contract's text.
+    pub contract: String,
+    /// Files that lie beside it: name and content.
+    pub lookups: Vec<(String, String)>,
+    /// The product, as SQL names it.
+    pub table: String,
+    /// The product, and the dataset.
+    pub product: String,
 }
 
 /// One file of a department, as it is sent in one hour.
@@ -268,6 +284,7 @@ impl Department {
         Department {
             contract: contract::text(&domain, kind, plan.start, end),
             kind,
+            personal: kind.threshold().is_some(),
             bad_link: kind == Kind::Air,
             product: kind.shape().product.to_owned(),
             dataset: kind.shape().product.to_owned(),
@@ -298,6 +315,25 @@ impl Department {
     pub fn write_contract(&self, folder: &Path) -> std::io::Result<()> {
         fs::write(folder.join(format!("{}.yaml", self.product)), &self.contract)?;
         self.lookups.iter().try_for_each(|(name, content)| fs::write(folder.join(name), content))
+    }
+
+    /// The same department as part of a central brain of the domain `central`: its contract under that domain, its
+    /// product and dataset named by both so that no two are called alike.
+    pub fn gathered(&self, central: &str) -> Gathered {
+        let product = format!("{}_{}", self.domain, self.product);
+        let contract = self
+            .contract
+            .replacen(&format!("id: {}.{}\n", self.domain, self.product), &format!("id: {central}.{product}\n"), 1)
+            .replacen(&format!("- name: {}\n", self.product), &format!("- name: {product}\n"), 1)
+            .replace(
+                &format!("file: {}", contract::SITES_FILE),
+                &format!("file: {}-{}", self.domain, contract::SITES_FILE),
+            );
+        let lookups = self.lookups.iter().map(|(name, content)| match name == contract::SITES_FILE {
+            true => (format!("{}-{name}", self.domain), content.clone()),
+            false => (name.clone(), content.clone()),
+        });
+        Gathered { contract, lookups: lookups.collect(), table: format!("{central}.{product}"), product }
     }
 
     /// `domain.product`, as SQL names it.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use civicmesh_model::contract::Contract;
+use civicmesh_model::contract::{Contract, Method};
 
 use super::{City, Department, Feed, Kind, PlanError, RealDepartment, Shares};
 
@@ -39,6 +39,7 @@ impl Department {
         Ok(Department {
             domain: contract.product.domain.to_string(),
             kind: Kind::Air,
+            personal: matches!(contract.method, Method::Threshold { .. }),
             bad_link: false,
             product: contract.product.product.to_string(),
             dataset: dataset.name.to_string(),

@@ -31,6 +31,8 @@ pub struct Figures {
     pub sections: Vec<Section>,
     /// What the reader must know to judge the figures.
     pub notes: Vec<String>,
+    /// What the figures were made of, for programs; not on the page.
+    pub measured: serde_json::Value,
 }
 
 /// A figure to be seen first.

@@ -29,13 +29,19 @@ pub struct Looked {
 }
 
 /// The figures of a run. `looked` names every checker that ran.
-pub fn figures(outcome: &Outcome, city: &City, looked: &[Looked]) -> Figures {
+///
+/// # Errors
+/// Never, unless a field of the outcome has no form in JSON.
+pub fn figures(outcome: &Outcome, city: &City, looked: &[Looked]) -> Result<Figures, serde_json::Error> {
     let checks: Vec<CheckFigures> = looked.iter().map(|looked| check(looked, outcome)).collect();
     let holds = outcome.findings.is_empty();
     let whole = outcome.seconds as f64;
     let mut sections = vec![rates(city, whole), freshness(outcome)];
     sections.extend(questions(outcome));
-    Figures {
+    // the trace is a file of its own, and long
+    let measured = serde_json::to_value(Outcome { trace: Vec::new(), ..outcome.clone() })?;
+    Ok(Figures {
+        measured,
         title: outcome.title.clone(),
         verdict: verdict(outcome),
         holds,
@@ -63,7 +69,7 @@ pub fn figures(outcome: &Outcome, city: &City, looked: &[Looked]) -> Figures {
                 .to_owned(),
             "Stored bytes are those written to the databases' logs, before RocksDB packs them.".to_owned(),
         ],
-    }
+    })
 }
 
 fn verdict(outcome: &Outcome) -> String {

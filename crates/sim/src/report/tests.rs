@@ -79,6 +79,7 @@ pub(crate) fn sample() -> Figures {
             }],
         }],
         notes: vec!["Energy is estimated, not measured.".to_owned()],
+        measured: serde_json::Value::Null,
     }
 }
 
@@ -144,7 +145,7 @@ fn a_run_is_told_whole() {
         ..Outcome::default()
     };
     let looked = |name: &str| of_run::Looked { checker: name.to_owned(), things: 3, ..of_run::Looked::default() };
-    let told = of_run::figures(&outcome, &city, &[looked("bounds"), looked("egress")]);
+    let told = of_run::figures(&outcome, &city, &[looked("bounds"), looked("egress")]).unwrap();
     assert!(!told.holds && told.verdict.contains("17 of 16"), "{}", told.verdict);
     assert_eq!(told.checks.iter().map(|check| check.held).collect::<Vec<_>>(), [false, true]);
     assert_eq!((told.faults[0].from_hours, told.faults[0].until_hours), (1.0, 24.0), "it goes on to the end");
