@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use arrow::array::{Array, BooleanArray};
-use civicmesh_model::contract::{Contract, Measure};
+use civicmesh_model::contract::{Contract, DistinctColumn, Measure};
 use civicmesh_model::grain::Window;
 use civicmesh_model::hash::Hash32;
 use civicmesh_model::names::ProductId;
@@ -19,7 +19,12 @@ use civicmesh_observation::Observations;
 use crate::columns::Columns;
 use crate::error::DisclosureError;
 use crate::rollup::{CellRollup, Rollup};
+use crate::sketched::{Sketches, Sketching};
 use crate::tally::{Contribution, Counting, Tally};
+
+/// Most bytes that the sketches of a window take; a window with more is refused as a whole, as no release has room for
+/// so much.
+const SKETCHES_BYTES_MAX: usize = 16 << 20;
 
 /// Bounds on what an accumulator holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +39,8 @@ impl Default for Limits {
     }
 }
 
-/// Sums rows into cells for some windows of one product. Its memory is bounded by windows × `cells_max`; identities
-/// are kept only while a cell is under its threshold.
+/// Sums rows into cells for some windows of one product. Its memory is bounded by windows × `cells_max`, that of
+/// sketches by windows × [`SKETCHES_BYTES_MAX`]; identities are kept only while a cell is under its threshold.
 pub struct Accumulator {
     product: ProductId,
     contract: Hash32,
@@ -43,6 +48,9 @@ pub struct Accumulator {
     limits: Limits,
     dimensions: Vec<Interned>,
     measures: Vec<Measure>,
+    distinct: Vec<DistinctColumn>,
+    sketching: Sketching,
+    sketch_bytes_max: usize,
     windows: Vec<WindowCells>,
 }
 
@@ -54,10 +62,14 @@ impl Accumulator {
                 return Err(DisclosureError::WindowsNotSorted { window: pair[1] });
             }
         }
+        let counting = Counting::of(contract)?;
         Ok(Self {
             product: contract.product.clone(),
             contract: contract.hash(),
-            counting: Counting::of(contract)?,
+            counting,
+            sketching: Sketching::of(contract, counting),
+            sketch_bytes_max: SKETCHES_BYTES_MAX,
+            distinct: contract.distinct.clone(),
             limits: Limits { cells_max: limits.cells_max.min(CELLS_MAX) },
             dimensions: contract.dimensions.iter().map(|dimension| Interned::new(&dimension.name)).collect(),
             measures: contract.measures.clone(),
@@ -75,7 +87,7 @@ impl Accumulator {
         if let Some(marks) = superseded.filter(|marks| marks.len() != rows) {
             return Err(DisclosureError::MarksMismatch { marks: marks.len(), rows });
         }
-        let mut columns = Columns::of(observations, &self.dimensions, &self.measures, self.counting)?;
+        let mut columns = Columns::of(observations, &self.dimensions, &self.measures, &self.distinct, self.counting)?;
         let mut coordinate = vec![0_u32; self.dimensions.len()];
         let mut near = 0;
         for row in 0..rows {
@@ -93,9 +105,15 @@ impl Accumulator {
             let Some(cell) = window.cell(&coordinate, self.measures.len(), self.counting, self.limits) else {
                 continue;
             };
-            if !cell.observe(&columns, row) {
-                window.overflowed = true;
+            let fits = cell.observe(&columns, row);
+            if self.sketching.any() {
+                let sketches = cell.sketches.get_or_insert_with(|| Box::new(self.sketching.sketches()));
+                let before = sketches.bytes();
+                self.sketching.observe(sketches, &columns, row, columns.contribution(row));
+                let more = sketches.bytes().saturating_sub(before);
+                window.sketched(more, self.sketch_bytes_max);
             }
+            window.overflowed |= !fits;
         }
         Ok(())
     }
@@ -122,9 +140,11 @@ impl Accumulator {
                 let Some(cell) = mine.cell(&ids, self.measures.len(), self.counting, self.limits) else {
                     break;
                 };
-                if !cell.merge(std::mem::take(&mut cells[slot as usize])) {
-                    mine.overflowed = true;
-                }
+                let before = cell.sketch_bytes();
+                let fits = cell.merge(std::mem::take(&mut cells[slot as usize]));
+                let more = cell.sketch_bytes().saturating_sub(before);
+                mine.overflowed |= !fits;
+                mine.sketched(more, self.sketch_bytes_max);
             }
         }
         Ok(())
@@ -184,13 +204,14 @@ struct WindowCells {
     cells: Vec<Cell>,
     /// A checked addition failed. Cells are counted on, so that the reason given depends on no order.
     overflowed: bool,
-    /// More cells than the limit; they are dropped and no more are made.
+    /// More cells, or more bytes of their sketches, than the limit; they are dropped and no more are made.
     crowded: bool,
+    sketch_bytes: usize,
 }
 
 impl WindowCells {
     fn new(window: Window) -> Self {
-        Self { window, slots: HashMap::new(), cells: Vec::new(), overflowed: false, crowded: false }
+        Self { window, slots: HashMap::new(), cells: Vec::new(), overflowed: false, crowded: false, sketch_bytes: 0 }
     }
 
     /// The cell of this coordinate, made if need be; `None` once the window holds too many.
@@ -212,6 +233,14 @@ impl WindowCells {
             }
         };
         self.cells.get_mut(slot)
+    }
+
+    /// Notes that sketches have grown.
+    fn sketched(&mut self, more: usize, bytes_max: usize) {
+        self.sketch_bytes += more;
+        if self.sketch_bytes > bytes_max {
+            self.crowd();
+        }
     }
 
     fn crowd(&mut self) {
@@ -236,6 +265,7 @@ impl WindowCells {
                 observations: cell.observations,
                 contributors: cell.contributors.number(),
                 measures: cell.measures.into_iter().map(|(state, tally)| (state, tally.number())).collect(),
+                sketches: cell.sketches.map(|sketches| *sketches).unwrap_or_default(),
             });
         }
         rollups.sort_unstable_by(|a, b| a.coordinate.cmp(&b.coordinate));
@@ -249,6 +279,8 @@ struct Cell {
     contributors: Tally,
     /// In the contract's order, each with the contributors behind its values that are not null.
     measures: Vec<(MeasureState, Tally)>,
+    /// None of a product without sketches.
+    sketches: Option<Box<Sketches>>,
 }
 
 impl Cell {
@@ -258,7 +290,12 @@ impl Cell {
             observations: 0,
             contributors: counting.tally(),
             measures: std::iter::repeat_with(measure).take(measures).collect(),
+            sketches: None,
         }
+    }
+
+    fn sketch_bytes(&self) -> usize {
+        self.sketches.as_ref().map_or(0, |sketches| sketches.bytes())
     }
 
     /// Counts one row; false when an addition overflows.
@@ -285,6 +322,11 @@ impl Cell {
             fits &= state.merge(&their_state).is_ok();
             tally.merge(their_tally);
         }
+        match (&mut self.sketches, other.sketches) {
+            (Some(mine), Some(theirs)) => fits &= mine.merge(*theirs),
+            (None, theirs) => self.sketches = theirs,
+            (Some(_), None) => {}
+        }
         fits
     }
 }
@@ -292,7 +334,7 @@ impl Cell {
 /// What `mem::take` leaves behind.
 impl Default for Cell {
     fn default() -> Self {
-        Self { observations: 0, contributors: Tally::Number(0), measures: Vec::new() }
+        Self { observations: 0, contributors: Tally::Number(0), measures: Vec::new(), sketches: None }
     }
 }
 
@@ -326,5 +368,28 @@ mod tests {
             assert!(!rollups[0].is_empty() && rollups[1].is_empty());
         }
         assert!(nearly_full().finish()[0].content.is_ok());
+    }
+
+    #[test]
+    fn sketches_beyond_their_bound_refuse_the_window_in_any_order() {
+        let text = crate::tests::text("active", crate::tests::OPEN, "none");
+        let text = text.replace("publish: [count, sum]", "publish: [sum, quantiles]");
+        let contract = Contract::parse(&text, "trips.yaml").unwrap().0;
+        let refused = |bytes_max: usize, parts: [u8; 3]| {
+            let mut whole = accumulator(&contract);
+            whole.sketch_bytes_max = bytes_max;
+            for (place, rows) in parts.into_iter().enumerate() {
+                let mut part = accumulator(&contract);
+                part.sketch_bytes_max = bytes_max;
+                let rows: Vec<_> =
+                    cell(rows).into_iter().map(|row| crate::tests::Row { borough: place as u8, ..row }).collect();
+                part.observe(&observations(&contract, &rows), None).unwrap();
+                whole.merge(part).unwrap();
+            }
+            matches!(whole.finish()[0].content, Err(RefusalReason::TooManyCells))
+        };
+        for parts in [[9, 4, 7], [4, 7, 9], [7, 9, 4]] {
+            assert!(refused(20 * 8 - 1, parts) && !refused(20 * 8, parts), "{parts:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The columns of a batch that one product reads, looked up once so that the loop over rows allocates nothing.
 
 use arrow::array::{Array, AsArray, FixedSizeBinaryArray, Int64Array, StringArray};
-use civicmesh_model::contract::Measure;
+use civicmesh_model::contract::{DistinctColumn, Measure};
 use civicmesh_model::time::UtcMicros;
 use civicmesh_observation::Observations;
 
@@ -17,6 +17,8 @@ pub(crate) struct Columns<'a> {
     dimensions: Vec<Dimension<'a>>,
     /// `None` where the rows were stored before the contract had the measure: none of them has a value.
     measures: Vec<Option<&'a Int64Array>>,
+    /// Likewise.
+    distinct: Vec<Option<&'a FixedSizeBinaryArray>>,
     who: Who<'a>,
 }
 
@@ -35,13 +37,15 @@ enum Who<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// The columns of these dimensions and measures, or the name of the one that is not there as the contract has it. A
+    /// The columns of these dimensions, measures and distinct values, or the name of the one that is not as the contract
+    /// has it. A
     /// measure that is not there at all is null in all rows: it was added to the contract after they were stored, and
     /// their windows must still close. A dimension cannot be added to a product, and without it there are no cells.
     pub(crate) fn of(
         observations: &'a Observations,
         dimensions: &[Interned],
         measures: &[Measure],
+        distinct: &[DistinctColumn],
         counting: Counting,
     ) -> Result<Self, DisclosureError> {
         let missing = |column: &str| DisclosureError::MissingColumn { column: column.to_owned() };
@@ -55,12 +59,17 @@ impl<'a> Columns<'a> {
             Some(_) => Err(missing(&wanted.name)),
             None => Ok(None),
         };
+        let is_hash = |column: &FixedSizeBinaryArray| column.value_length() == size_of::<Identity>() as i32;
+        let values = |wanted: &DistinctColumn| match observations.distinct(&wanted.name) {
+            Some(column) if !is_hash(column) => Err(missing(&wanted.name)),
+            column => Ok(column),
+        };
         let who = match counting {
             Counting::Nobody | Counting::Rows => Who::Rows,
             Counting::Counts => Who::Counts(observations.counts().ok_or_else(|| missing("contributors"))?),
             Counting::Identities(_) => {
                 let identities = observations.contributor();
-                let identities = identities.filter(|column| column.value_length() == size_of::<Identity>() as i32);
+                let identities = identities.filter(|column| is_hash(column));
                 Who::Identities(identities.ok_or_else(|| missing("contributor"))?)
             }
         };
@@ -71,6 +80,7 @@ impl<'a> Columns<'a> {
                 .map(|wanted| dimension(&wanted.name).ok_or_else(|| missing(&wanted.name)))
                 .collect::<Result<_, _>>()?,
             measures: measures.iter().map(measure).collect::<Result<_, _>>()?,
+            distinct: distinct.iter().map(values).collect::<Result<_, _>>()?,
             who,
         })
     }
@@ -94,6 +104,12 @@ impl<'a> Columns<'a> {
     pub(crate) fn measure(&self, index: usize, row: usize) -> Option<i64> {
         let column = self.measures[index]?;
         column.is_valid(row).then(|| column.value(row))
+    }
+
+    /// The keyed hash of the row's value in a column whose distinct values are counted, unless it is null.
+    pub(crate) fn distinct(&self, index: usize, row: usize) -> Option<Identity> {
+        let column = self.distinct[index]?;
+        column.is_valid(row).then(|| column.value(row).try_into().expect("`of` checked the length"))
     }
 
     /// Who stands behind the row. A negative count is nobody; observations do not hold one.

@@ -11,7 +11,10 @@
 //!   difference. So the cell is suppressed like one that is too small. Publishing the measure as "no value" instead
 //!   would state something untrue. A measure without any value tells nothing and holds no cell back.
 //! - Only count, sum and sum of squares leave, whatever the contract says; a least or greatest value is one
-//!   contributor's own.
+//!   contributor's own, and a sketch of quantiles holds single values.
+//! - A sketch of distinct values leaves with its cell: what is held of few values by the rule above holds for the column
+//!   too, and the values themselves are at least `k`. Their hashes are keyed, so that nobody can look for a person; but
+//!   one who is in two cells leaves the same trace in both, and of few that trace would tell who goes where.
 //! - Where each row says how many contributors it stands for, no sum of squares leaves either: a cell of enough
 //!   contributors may rest on two rows, and count, sum and sum of squares give both.
 //! - The suppressed share is a band, taken of the suppressed observations rounded up to a multiple of `k`, and of at
@@ -34,13 +37,16 @@ use civicmesh_model::grain::Window;
 use civicmesh_model::number::{COUNT_MAX, MeasureState};
 use civicmesh_model::release::{
     CELLS_MAX, COORDINATE_BYTES_MAX, COORDINATES_BYTES_MAX, Cell, EmptyRun, Entry, MethodTag, RefusalReason,
-    RefusedWindow, Release, ReleaseCoverage, STATES_MAX, ShareBand, Suppressed, SuppressionReason,
+    RefusedWindow, Release, ReleaseCoverage, STATES_MAX, ShareBand, SketchColumn, SketchKind, Suppressed,
+    SuppressionReason, sketches_fit,
 };
 use civicmesh_model::time::{UtcMicros, Zone};
 
 use crate::error::DisclosureError;
 use crate::rollup::{CellRollup, Rollup};
 use crate::salt::SaltKey;
+use crate::sketched::DistinctSketch;
+use crate::tally::Tally;
 
 /// What a coordinate's length takes at most among the [`COORDINATES_BYTES_MAX`] of an entry.
 const COORDINATE_LENGTH_BYTES_MAX: usize = 2;
@@ -141,6 +147,7 @@ pub fn disclose(rollup: Rollup, terms: &Terms<'_>) -> Result<Disclosed, Disclosu
             dimensions: terms.contract.dimensions.iter().map(|dimension| dimension.name.clone()).collect(),
             measures: terms.contract.measures.iter().map(|measure| measure.name.clone()).collect(),
             decimals: terms.contract.measures.iter().map(|measure| measure.decimals).collect(),
+            sketches: sketch_columns(terms.contract),
             coverage: ReleaseCoverage { observations: published.observations, sources: terms.sources_told() },
             cells: published.cells,
             suppressed: published.suppressed,
@@ -245,7 +252,7 @@ fn method_tag(method: &Method) -> MethodTag {
 
 /// Splits cells into those that leave and those that are suppressed, or says what bound of a release they exceed.
 fn publish(rollups: &[CellRollup], contract: &Contract) -> Preview {
-    if let Some(reason) = exceeded(rollups, contract.measures.len()) {
+    if let Some(reason) = exceeded(rollups, contract.measures.len(), sketch_columns(contract).len()) {
         return Preview::refused(reason);
     }
     let (mut cells, mut suppressed) = (Vec::with_capacity(rollups.len()), Vec::new());
@@ -260,6 +267,10 @@ fn publish(rollups: &[CellRollup], contract: &Contract) -> Preview {
             suppressed.push(Suppressed { coordinate, reason: SuppressionReason::BelowThreshold });
         }
     }
+    let sketches = cells.iter().flat_map(|cell| &cell.sketches).map(Vec::as_slice);
+    if !sketches_fit(cells.len() * contract.measures.len(), sketches) {
+        return Preview::refused(RefusalReason::TooManyCells);
+    }
     let share = match contract.method {
         Method::Open { .. } => ShareBand::None,
         Method::Threshold { k, .. } => share_band(observations_suppressed, suppressed.len(), observations, k),
@@ -268,10 +279,11 @@ fn publish(rollups: &[CellRollup], contract: &Contract) -> Preview {
 }
 
 /// The bound of a release that these cells exceed, were all of them published.
-fn exceeded(rollups: &[CellRollup], measures: usize) -> Option<RefusalReason> {
+fn exceeded(rollups: &[CellRollup], measures: usize, sketches: usize) -> Option<RefusalReason> {
     let observations = rollups.iter().map(|rollup| u128::from(rollup.observations)).sum::<u128>();
     let values = || rollups.iter().flat_map(|rollup| &rollup.coordinate);
-    if rollups.len() > CELLS_MAX || rollups.len() * measures > STATES_MAX {
+    let columns = measures.max(sketches);
+    if rollups.len() > CELLS_MAX || rollups.len() * columns > STATES_MAX {
         Some(RefusalReason::TooManyCells)
     } else if observations > u128::from(COUNT_MAX) {
         Some(RefusalReason::Overflow)
@@ -285,16 +297,23 @@ fn exceeded(rollups: &[CellRollup], measures: usize) -> Option<RefusalReason> {
 }
 
 /// Whether at least `k` contributors stand behind the cell, and each measure that has any value in it has values from
-/// at least `k` contributors, and in all rows or in at least `k` fewer.
+/// at least `k` contributors, and in all rows or in at least `k` fewer. The same of a column whose distinct values are
+/// counted, and there are at least `k` of them: a sketch of fewer would follow them from window to window.
 fn leaves(rollup: &CellRollup, method: &Method) -> bool {
     match method {
         Method::Open { .. } => true,
         Method::Threshold { k, .. } => {
-            let enough = |(state, contributors): &(MeasureState, u64)| {
-                let without = rollup.observations.saturating_sub(state.count);
-                state.count == 0 || (contributors >= k && (without == 0 || without >= *k))
+            let enough = |with: u64, contributors: u64| {
+                let without = rollup.observations.saturating_sub(with);
+                with == 0 || (contributors >= *k && (without == 0 || without >= *k))
             };
-            rollup.contributors >= *k && rollup.measures.iter().all(enough)
+            let enough_distinct = |column: &DistinctSketch| {
+                let values = column.values.as_ref().map_or(0, Tally::number);
+                enough(column.observations, column.contributors.number().min(values))
+            };
+            rollup.contributors >= *k
+                && rollup.measures.iter().all(|(state, contributors)| enough(state.count, *contributors))
+                && rollup.sketches.distinct.iter().all(enough_distinct)
         }
     }
 }
@@ -309,7 +328,28 @@ fn published_cell(rollup: &CellRollup, contract: &Contract) -> Cell {
         min: state.min.filter(|_| open && measure.publishes(Statistic::Min)),
         max: state.max.filter(|_| open && measure.publishes(Statistic::Max)),
     });
-    Cell { coordinate: rollup.coordinate.clone(), observations: rollup.observations, measures: measures.collect() }
+    let quantiles = rollup.sketches.quantiles.iter().flatten().filter(|_| open);
+    let quantiles = quantiles.map(|sketch| if sketch.count() == 0 { Vec::new() } else { sketch.to_bytes() });
+    let distinct = rollup.sketches.distinct.iter().map(|column| match column.observations {
+        0 => Vec::new(),
+        _ => column.sketch.to_bytes(),
+    });
+    Cell {
+        coordinate: rollup.coordinate.clone(),
+        observations: rollup.observations,
+        measures: measures.collect(),
+        sketches: quantiles.chain(distinct).collect(),
+    }
+}
+
+/// The columns of [`Cell::sketches`]: quantiles of an open product's measures, then distinct values.
+fn sketch_columns(contract: &Contract) -> Vec<SketchColumn> {
+    let open = matches!(contract.method, Method::Open { .. });
+    let quantiles = contract.measures.iter().filter(|measure| open && measure.publishes(Statistic::Quantiles));
+    let quantiles = quantiles.map(|measure| SketchColumn { kind: SketchKind::Quantiles, name: measure.name.clone() });
+    let distinct = contract.distinct.iter();
+    let distinct = distinct.map(|column| SketchColumn { kind: SketchKind::Distinct, name: column.name.clone() });
+    quantiles.chain(distinct).collect()
 }
 
 /// The band of the suppressed share, of the suppressed observations rounded up to a multiple of `k`, or of `k` for each

@@ -50,6 +50,7 @@ mod error;
 pub mod gate;
 mod rollup;
 mod salt;
+mod sketched;
 mod tally;
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use civicmesh_model::hash::Hash32;
 use civicmesh_model::number::MeasureState;
 use civicmesh_model::release::RefusalReason;
 
+use crate::sketched::Sketches;
+
 /// One window of one product, exact and still secret. Nothing outside this crate can read, copy, compare or write
 /// what is in it; the gate takes it, or it is dropped.
 pub struct Rollup {
@@ -24,6 +26,8 @@ pub(crate) struct CellRollup {
     pub(crate) contributors: u64,
     /// In the contract's order, each with the contributors behind its values that are not null.
     pub(crate) measures: Vec<(MeasureState, u64)>,
+    /// Of no column where the product has no sketches.
+    pub(crate) sketches: Sketches,
 }
 
 impl Rollup {

@@ -50,6 +50,14 @@ impl Counting {
     }
 }
 
+/// A tally of the distinct values of a column up to the threshold; none where the method has no threshold.
+pub(crate) fn values_tally(contract: &Contract) -> Option<Tally> {
+    match contract.method {
+        Method::Open { .. } => None,
+        Method::Threshold { k, .. } => Some(Counting::Identities(usize::try_from(k).unwrap_or(usize::MAX)).tally()),
+    }
+}
+
 /// Who stands behind one row.
 #[derive(Clone, Copy)]
 pub(crate) enum Contribution {

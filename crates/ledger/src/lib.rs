@@ -50,6 +50,6 @@ pub use ledger::{Ledger, LogState, Options, Stored};
 pub use pieces::Piece;
 pub use replica::{Cursor, PAGE_ENTRIES_MAX, Replica};
 pub use said::{Contact, FoundOut, Outcome, PeerContact, Refusal, RefusalKind};
-pub use segment::{Numbers, RowKind, Segment, SegmentRow, States, Wanted};
+pub use segment::{Numbers, RowKind, Segment, SegmentRow, Sketches, States, Wanted};
 pub use signing::{KeyError, SigningKey, VerifyingKey};
 pub use snapshot::{ProductState, Snapshot};

@@ -23,7 +23,7 @@ use crate::keys::window::{self, Covered};
 use crate::keys::{entry, product, segment};
 use crate::ledger::{Ledger, locked, record, records};
 use crate::pieces::{Pieces, Unmerged};
-use crate::segment::{Builder, Header, Placed, SEGMENT_CELLS_MAX, SEGMENT_ROWS_MAX, Segment};
+use crate::segment::{Builder, Header, Placed, SEGMENT_CELLS_MAX, SEGMENT_ROWS_MAX, SEGMENT_SKETCH_BYTES_MAX, Segment};
 
 /// When something is merged.
 #[derive(Clone, Copy, Debug)]
@@ -360,11 +360,12 @@ fn small<'h>(segments: &'h [(UtcMicros, Header)], pace: &Pace) -> Option<&'h [(U
         }
         let run = segments.get(first..=next).unwrap_or_default();
         if run.len() == pace.small_segments {
-            let (mut rows, mut cells) = (0, 0);
+            let (mut rows, mut cells, mut sketch_bytes) = (0, 0, 0);
             let fitting = run.iter().take_while(|(_, header)| {
                 rows += header.rows;
                 cells += header.cells + header.suppressed;
-                rows <= SEGMENT_ROWS_MAX && cells <= SEGMENT_CELLS_MAX
+                sketch_bytes += header.sketch_bytes;
+                rows <= SEGMENT_ROWS_MAX && cells <= SEGMENT_CELLS_MAX && sketch_bytes <= SEGMENT_SKETCH_BYTES_MAX
             });
             // two of them always do
             return Some(&run[..fitting.count()]);

@@ -16,6 +16,7 @@
 //! part 16+8m of measure m, of each cell: count less observations; +1 sum less count × the measure's mean here; +2 sum
 //!            of squares less sum² / count; +3 sum / count less the least; +4 the greatest less sum / count; +5 of each
 //!            release, which extremes it has (bit 0 the least, bit 1 the greatest)
+//! part 1024+s of the s-th column of sketches: of each cell, how long its sketch is; all of them in one plane
 //! ```
 //! Every part but salts and coordinates is made of columns (see [`column`]). What is said less another number says
 //! less; sums and squares that no cell has are left out.
@@ -28,13 +29,13 @@ use std::collections::BTreeMap;
 
 use civicmesh_model::hash::Hash32;
 use civicmesh_model::names::ProductId;
-use civicmesh_model::release::{EmptyRun, Entry, ShareBand};
+use civicmesh_model::release::{EmptyRun, Entry, ShareBand, SketchColumn};
 use civicmesh_model::time::UtcMicros;
 use civicmesh_store::Read;
 use serde::{Deserialize, Serialize};
 
 pub use self::column::Numbers;
-pub use self::reading::{Segment, States, Wanted};
+pub use self::reading::{Segment, Sketches, States, Wanted};
 pub(crate) use self::writing::Builder;
 
 use crate::error::LedgerError;
@@ -44,6 +45,9 @@ use crate::keys::segment;
 pub(crate) const SEGMENT_ROWS_MAX: usize = 4096;
 /// A segment of so many cells, suppressed ones included, takes no more.
 pub(crate) const SEGMENT_CELLS_MAX: usize = 32_768;
+
+/// A segment whose sketches take so many bytes takes no more.
+pub(crate) const SEGMENT_SKETCH_BYTES_MAX: usize = 4 << 20;
 
 /// The version of the layout.
 const VERSION: u8 = 1;
@@ -69,6 +73,10 @@ fn measure_part(measure: usize, column: u16) -> u16 {
     16 + 8 * u16::try_from(measure).expect("the number of measures is bounded") + column
 }
 
+fn sketch_part(column: usize) -> u16 {
+    1024 + u16::try_from(column).expect("the number of sketches is bounded")
+}
+
 /// What is known of a segment without its columns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +90,9 @@ pub(crate) struct Header {
     pub(crate) coordinates: usize,
     /// Canonical bytes of its releases together.
     pub(crate) body_bytes: u64,
+    /// Bytes of its sketches.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) sketch_bytes: usize,
     /// What its releases have in common; none if there is none.
     pub(crate) releases: Option<Layout>,
 }
@@ -95,6 +106,12 @@ pub(crate) struct Layout {
     pub(crate) k: Option<u64>,
     pub(crate) dimensions: Vec<String>,
     pub(crate) measures: Vec<MeasureLayout>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sketches: Vec<SketchColumn>,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,7 +128,9 @@ pub(crate) struct MeasureLayout {
 impl Header {
     /// Whether it may still grow.
     pub(crate) fn is_small(&self) -> bool {
-        self.rows < SEGMENT_ROWS_MAX / 4 && self.cells + self.suppressed < SEGMENT_CELLS_MAX / 2
+        self.rows < SEGMENT_ROWS_MAX / 4
+            && self.cells + self.suppressed < SEGMENT_CELLS_MAX / 2
+            && self.sketch_bytes < SEGMENT_SKETCH_BYTES_MAX / 2
     }
 
     /// Whether the releases of both can stand in one segment.
@@ -141,6 +160,7 @@ impl Layout {
         (self.contract, self.k) == (other.contract, other.k)
             && self.dimensions == other.dimensions
             && self.measures.iter().map(column).eq(other.measures.iter().map(column))
+            && self.sketches == other.sketches
     }
 }
 

@@ -127,11 +127,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// So many bytes as they are.
+    pub(crate) fn slice(&mut self, length: usize) -> Result<&'a [u8], CodecError> {
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(CodecError::Truncated)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
     pub(crate) fn text(&mut self, bytes_max: usize) -> Result<&'a str, CodecError> {
         let length = self.length(bytes_max)?;
-        let (text, rest) = self.0.split_at(length);
-        self.0 = rest;
-        std::str::from_utf8(text).map_err(|_| CodecError::Text)
+        std::str::from_utf8(self.slice(length)?).map_err(|_| CodecError::Text)
     }
 
     fn leb128(&mut self, bytes_max: usize) -> Result<u128, CodecError> {

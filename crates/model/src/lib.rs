@@ -10,6 +10,7 @@ pub mod log;
 pub mod names;
 pub mod number;
 pub mod release;
+pub mod sketch;
 mod span;
 pub mod time;
 pub mod vault_id;

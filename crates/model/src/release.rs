@@ -11,6 +11,7 @@ use crate::grain::Window;
 use crate::hash::Hash32;
 use crate::names::ProductId;
 use crate::number::MeasureState;
+use crate::sketch::SketchError;
 use crate::time::UtcMicros;
 
 /// Most dimensions of a product.
@@ -27,6 +28,8 @@ pub const STATES_MAX: usize = 200_000;
 pub const COORDINATE_BYTES_MAX: usize = 256;
 /// All the values of dimensions in an entry, in bytes, their lengths included.
 pub const COORDINATES_BYTES_MAX: usize = 4 << 20;
+/// Most columns of sketches.
+pub const SKETCHES_MAX: usize = MEASURES_MAX;
 /// Longest entry, in bytes; the bounds above leave room below it (a test reckons).
 pub const ENTRY_BYTES_MAX: usize = 16 << 20;
 
@@ -62,6 +65,8 @@ pub struct Release {
     pub measures: Vec<String>,
     /// Decimals of each measure.
     pub decimals: Vec<u8>,
+    /// Which sketches cells have, in the order of [`Cell::sketches`].
+    pub sketches: Vec<SketchColumn>,
     /// The published cells, sorted by coordinate.
     pub cells: Vec<Cell>,
     /// The cells that are held back, sorted by coordinate.
@@ -83,6 +88,38 @@ pub struct Cell {
     pub observations: u64,
     /// A state for each measure.
     pub measures: Vec<MeasureState>,
+    /// The bytes of a sketch for each of [`Release::sketches`], empty where there is no value.
+    pub sketches: Vec<Vec<u8>>,
+}
+
+/// Sketches of one column, one a cell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct SketchColumn {
+    /// What is sketched.
+    pub kind: SketchKind,
+    /// The measure, or the column whose distinct values are counted.
+    pub name: String,
+}
+
+/// What is sketched of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SketchKind {
+    /// The quantiles of a measure's values ([`crate::sketch::Quantiles`]).
+    Quantiles,
+    /// How many distinct values a column has ([`crate::sketch::Distinct`]).
+    Distinct,
+}
+
+/// Whether so many states and these sketches find room in one release.
+pub fn sketches_fit<'s>(states: usize, sketches: impl Iterator<Item = &'s [u8]>) -> bool {
+    const ROOM_BYTES: usize = STATES_MAX * layout::STATE_BYTES_MAX;
+    let taken = states.saturating_mul(layout::STATE_BYTES_MAX);
+    let mut taken = sketches.map(|sketch| sketch.len() + layout::SKETCH_LENGTH_BYTES_MAX).scan(taken, |sum, bytes| {
+        *sum = sum.saturating_add(bytes);
+        Some(*sum)
+    });
+    taken.all(|taken| taken <= ROOM_BYTES)
 }
 
 /// A cell that is held back.
@@ -177,7 +214,7 @@ pub struct RefusedWindow {
 pub enum RefusalReason {
     /// A sum left the bounds of exact numbers.
     Overflow,
-    /// More cells than a release may have.
+    /// More cells, or more bytes of their sketches, than a release may have.
     TooManyCells,
     /// Dimensions' values longer than a release may hold.
     TooLong,
@@ -224,6 +261,9 @@ pub enum EntryError {
     /// A name that breaks its rule.
     #[error("the {0} is not a valid name")]
     Name(&'static str),
+    /// A sketch that is none.
+    #[error(transparent)]
+    Sketch(#[from] SketchError),
     /// A bound, or two parts that contradict each other.
     #[error("{0}")]
     Rule(&'static str),

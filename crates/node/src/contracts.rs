@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use civicmesh_model::contract::{Contract, Finding, Method, Severity, Status};
+use civicmesh_model::contract::{Contract, Finding, Method, Severity, Statistic, Status};
 use civicmesh_model::names::{DomainName, ProductName};
 
 use crate::environment::Environment;
@@ -208,6 +208,7 @@ fn learned(contract: &Contract) -> Vec<String> {
             ));
         }
     }
+    sentences.extend(learned_of_sketches(contract));
     if contract.dataset.as_ref().is_some_and(|dataset| dataset.key.is_empty()) {
         sentences.push("The dataset has no key: the same row in two different files counts twice.".to_owned());
     }
@@ -215,6 +216,30 @@ fn learned(contract: &Contract) -> Vec<String> {
         sentences.push("The contract is a draft: it takes observations in and releases nothing.".to_owned());
     }
     sentences
+}
+
+/// The same of its sketches.
+fn learned_of_sketches(contract: &Contract) -> Vec<String> {
+    let names = |names: Vec<&str>| (!names.is_empty()).then(|| names.join(", "));
+    let quantiles = contract.measures.iter().filter(|measure| measure.publishes(Statistic::Quantiles));
+    let quantiles = names(quantiles.map(|measure| measure.name.as_str()).collect());
+    let quantiles = quantiles.map(|names| {
+        format!("Sketches of the quantiles of {names}: each holds some of the cell's values as they are, and of 200 or fewer all.")
+    });
+    let distinct = names(contract.distinct.iter().map(|column| column.name.as_str()).collect());
+    let distinct = distinct.map(|names| {
+        format!(
+            "How many distinct values {names} has in each published cell, as sketches of keyed hashes: without this domain's \
+             secret nobody can look for a value in them, but a value that is in two cells leaves the same trace in both."
+        )
+    });
+    let few = match contract.method {
+        Method::Threshold { k, .. } if distinct.is_some() => Some(format!(
+            "A cell with fewer than {k} distinct values of such a column is suppressed, unless it has none."
+        )),
+        _ => None,
+    };
+    quantiles.into_iter().chain(distinct).chain(few).collect()
 }
 
 #[cfg(test)]

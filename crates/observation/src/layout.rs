@@ -6,7 +6,7 @@ use civicmesh_model::contract::{Contract, Contributor, Dataset};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Bytes of a row key's hash, and of a contributor's.
+/// Bytes of a row key's hash, of a contributor's, and of a value's where distinct values are counted.
 pub const HASH_BYTES: usize = 16;
 /// Bytes of the hash of all that a keyed row holds: it tells a repeated row from a corrected one.
 pub const CONTENT_BYTES: usize = 8;
@@ -18,6 +18,7 @@ pub(crate) const KEY: &str = "key";
 pub(crate) const CONTENT: &str = "content";
 const DIMENSION_PREFIX: &str = "d:";
 const MEASURE_PREFIX: &str = "m:";
+const DISTINCT_PREFIX: &str = "u:";
 const DECIMALS: &str = "decimals";
 const UTC: &str = "UTC";
 
@@ -43,13 +44,16 @@ pub struct MeasureColumn {
     pub decimals: u8,
 }
 
-/// The columns of a dataset's observations: one for each dimension and measure of the products over it.
+/// The columns of a dataset's observations: one for each dimension, measure and column of distinct values of the
+/// products over it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// Dimension names.
     pub dimensions: Vec<String>,
     /// Measures.
     pub measures: Vec<MeasureColumn>,
+    /// Columns whose distinct values are counted: keyed hashes of the values, null where there is none.
+    pub distinct: Vec<String>,
     /// How contributors are told.
     pub contributor: ContributorColumn,
     /// Whether rows carry `key` and `content`.
@@ -61,7 +65,9 @@ impl Layout {
     pub fn of(dataset: &Dataset, contracts: &[&Contract]) -> Result<Self, ObservationError> {
         let mut dimensions = BTreeSet::new();
         let mut measures = BTreeMap::new();
+        let mut distinct = BTreeSet::new();
         for contract in contracts {
+            distinct.extend(contract.distinct.iter().map(|column| column.name.clone()));
             dimensions.extend(contract.dimensions.iter().map(|dimension| dimension.name.clone()));
             for measure in &contract.measures {
                 let one = *measures.entry(measure.name.clone()).or_insert(measure.decimals);
@@ -74,6 +80,7 @@ impl Layout {
         Ok(Self {
             dimensions: dimensions.into_iter().collect(),
             measures: measures.into_iter().map(|(name, decimals)| MeasureColumn { name, decimals }).collect(),
+            distinct: distinct.into_iter().collect(),
             contributor: match dataset.contributor {
                 Contributor::None => ContributorColumn::None,
                 Contributor::Row => ContributorColumn::Row,
@@ -84,12 +91,14 @@ impl Layout {
         })
     }
 
-    /// The Arrow schema: `time`, `d:NAME`…, `m:NAME`…, then `contributor` or `contributors`, then `key` and `content`.
+    /// The Arrow schema: `time`, `d:NAME`…, `m:NAME`…, `u:NAME`…, then `contributor` or `contributors`, then `key` and `content`.
     pub fn schema(&self) -> SchemaRef {
-        let hash = |name, bytes: usize| Field::new(name, DataType::FixedSizeBinary(bytes as i32), false);
+        let bytes = |length: usize| DataType::FixedSizeBinary(length as i32);
+        let hash = |name, length: usize| Field::new(name, bytes(length), false);
         let mut fields = vec![Field::new(TIME, time_type(), false)];
         fields.extend(self.dimensions.iter().map(|name| Field::new(dimension_column(name), dimension_type(), false)));
         fields.extend(self.measures.iter().map(MeasureColumn::field));
+        fields.extend(self.distinct.iter().map(|name| Field::new(distinct_column(name), bytes(HASH_BYTES), true)));
         match self.contributor {
             ContributorColumn::None | ContributorColumn::Row => {}
             ContributorColumn::Hashed => fields.push(hash(CONTRIBUTOR, HASH_BYTES)),
@@ -104,11 +113,18 @@ impl Layout {
 
     /// A layout whose schema this is (rows that are contributors look like rows without), or what is wrong with it.
     pub(crate) fn from_schema(schema: &Schema) -> Result<Self, ObservationError> {
-        let mut layout =
-            Self { dimensions: Vec::new(), measures: Vec::new(), contributor: ContributorColumn::None, keyed: false };
+        let mut layout = Self {
+            dimensions: Vec::new(),
+            measures: Vec::new(),
+            distinct: Vec::new(),
+            contributor: ContributorColumn::None,
+            keyed: false,
+        };
         for field in schema.fields() {
             if let Some(name) = field.name().strip_prefix(DIMENSION_PREFIX) {
                 layout.dimensions.push(name.into());
+            } else if let Some(name) = field.name().strip_prefix(DISTINCT_PREFIX) {
+                layout.distinct.push(name.into());
             } else if let Some(name) = field.name().strip_prefix(MEASURE_PREFIX) {
                 let decimals = field.metadata().get(DECIMALS).and_then(|text| text.parse().ok());
                 let decimals = decimals.ok_or(ObservationError::Block("a measure without its decimals"))?;
@@ -165,6 +181,10 @@ pub(crate) fn dimension_column(name: &str) -> String {
 
 pub(crate) fn measure_column(name: &str) -> String {
     format!("{MEASURE_PREFIX}{name}")
+}
+
+pub(crate) fn distinct_column(name: &str) -> String {
+    format!("{DISTINCT_PREFIX}{name}")
 }
 
 pub(crate) fn decimals(field: &Field) -> Option<u8> {

@@ -1,6 +1,8 @@
 //! The batch itself.
 
-use crate::layout::{CONTENT, CONTRIBUTOR, CONTRIBUTORS, KEY, TIME, decimals, dimension_column, measure_column};
+use crate::layout::{
+    CONTENT, CONTRIBUTOR, CONTRIBUTORS, KEY, TIME, decimals, dimension_column, distinct_column, measure_column,
+};
 use crate::{Layout, ObservationError};
 use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, FixedSizeBinaryArray, Int64Array, RecordBatch,
@@ -76,6 +78,11 @@ impl Observations {
     /// The decimals with which a measure was written: a contract with others must not read it.
     pub fn decimals(&self, name: &str) -> Option<u8> {
         self.0.schema_ref().field_with_name(&measure_column(name)).ok().and_then(decimals)
+    }
+
+    /// Keyed hashes of the values of a column whose distinct values are counted. None where these rows do not have it.
+    pub fn distinct(&self, name: &str) -> Option<&FixedSizeBinaryArray> {
+        self.column(&distinct_column(name))?.as_fixed_size_binary_opt()
     }
 
     /// Hashes of the contributors, where the dataset names a contributor column.
@@ -172,6 +179,7 @@ pub(crate) mod tests {
         Layout {
             dimensions: vec!["borough".into()],
             measures: vec![MeasureColumn { name: "speed".into(), decimals: 2 }],
+            distinct: vec!["car".into()],
             contributor: ContributorColumn::Row,
             keyed: true,
         }
@@ -182,7 +190,12 @@ pub(crate) mod tests {
         let boroughs = UInt32Array::from_iter_values(rows.iter().map(|row| u32::from(row.1)));
         let mut keys = FixedSizeBinaryBuilder::new(16);
         let mut contents = FixedSizeBinaryBuilder::new(8);
+        let mut cars = FixedSizeBinaryBuilder::new(16);
         for row in rows {
+            match row.1 {
+                0 => cars.append_null(),
+                car => cars.append_value([car; 16]).unwrap(),
+            }
             keys.append_value(row.3.to_be_bytes()).unwrap();
             contents.append_value((row.3 as u64).to_be_bytes()).unwrap();
         }
@@ -190,6 +203,7 @@ pub(crate) mod tests {
             Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.0)).with_timezone("UTC")),
             Arc::new(DictionaryArray::new(boroughs, Arc::new(StringArray::from(names)))),
             Arc::new(rows.iter().map(|row| row.2).collect::<Int64Array>()),
+            Arc::new(cars.finish()),
             Arc::new(keys.finish()),
             Arc::new(contents.finish()),
         ];
@@ -200,7 +214,7 @@ pub(crate) mod tests {
     fn debug_and_errors_hold_no_value() {
         let rows = [(1_234_567, 3, Some(987_654_321), 5), (1, 2, Some(MEASURE_MAX + 1), 6)];
         let fine = Observations::new(batch(&rows[..1]), &layout()).unwrap();
-        assert_eq!(format!("{fine:?}"), "Observations { rows: 1, columns: 5 }");
+        assert_eq!(format!("{fine:?}"), "Observations { rows: 1, columns: 6 }");
         let error = Observations::new(batch(&rows), &layout()).unwrap_err();
         assert_eq!(error, ObservationError::Digits { column: "m:speed".into() });
         assert!(!format!("{error} {error:?}").contains("1000000000000"));
@@ -228,6 +242,8 @@ pub(crate) mod tests {
             ["borough 4"; 2]
         );
         assert_eq!(some.keys().unwrap().value(0), 3_u128.to_be_bytes());
+        assert_eq!(some.distinct("car").unwrap().value(1), [4; 16]);
+        assert!(all.distinct("car").unwrap().is_null(0) && all.distinct("bus").is_none());
     }
 
     #[test]

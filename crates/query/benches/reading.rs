@@ -104,6 +104,7 @@ impl<'a> Log<'a> {
                 coordinate: vec![district(place)],
                 observations: *observations,
                 measures: measures.clone(),
+                sketches: Vec::new(),
             })
             .collect();
         let measures = self.contract.measures.iter();
@@ -117,6 +118,7 @@ impl<'a> Log<'a> {
             dimensions: vec!["district".to_owned()],
             measures: measures.clone().map(|measure| measure.name.clone()).collect(),
             decimals: measures.map(|measure| measure.decimals).collect(),
+            sketches: Vec::new(),
             coverage: ReleaseCoverage { observations: cells.iter().map(|cell| cell.observations).sum(), sources: 1 },
             cells,
             suppressed: Vec::new(),

@@ -37,6 +37,7 @@ use crate::completeness;
 use crate::describe;
 use crate::engine::{Answer, CityView, QueryOptions};
 use crate::error::{QueryError, Stage};
+use crate::error_bounds;
 use crate::figures;
 use crate::forms;
 use crate::limits::Limits;
@@ -98,6 +99,9 @@ impl Asker {
         for function in MULTIPLYING {
             let known = base.deregister_udf(function);
             known.map_err(|_| QueryError::Internal("a function could not be left out"))?;
+        }
+        for function in error_bounds::functions(&base) {
+            base.register_udaf(function).map_err(|_| QueryError::Internal("a function could not be added"))?;
         }
         let browser = Browser::new(&city.name);
         for function in functions::of_catalogue() {
@@ -287,6 +291,7 @@ impl Asker {
         forms::must_be_kept_to(&statement)?;
         using::write_out(&mut statement)?;
         ranks::sign(&mut statement);
+        error_bounds::write_out(&mut statement)?;
         self.must_be_known(state, &statement, standings)?;
         if let Some(product) = described(state, &statement) {
             let contract = standings.get(&product).and_then(|standing| standing.contract.as_ref());

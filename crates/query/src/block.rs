@@ -4,18 +4,19 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray, StructArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::array::{ArrayRef, BinaryArray, StringArray, StructArray, TimestampMicrosecondArray, UInt64Array};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use civicmesh_ledger::{LedgerError, Numbers, RowKind, Segment, States, Wanted};
-use civicmesh_model::contract::Statistic;
+use civicmesh_ledger::{LedgerError, Numbers, RowKind, Segment, Sketches, States, Wanted};
+use civicmesh_model::contract::{Measure, Statistic};
 use civicmesh_model::number::MeasureState;
-use civicmesh_model::release::{Release, ShareBand};
+use civicmesh_model::release::{Release, ShareBand, SketchKind};
 use datafusion::common::Result;
 
 use crate::error::QueryError;
-use crate::product::Product;
-use crate::state::{state_columns, state_fields};
+use crate::product::{Need, Product};
+use crate::sketched::sketches_array;
+use crate::state::{measure_fields, state_columns};
 
 /// A released window in a block.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,10 @@ pub(crate) struct Block {
     pub observations: Vec<i64>,
     /// Of each measure of the product that is asked for.
     pub states: Vec<Option<States>>,
+    /// Of each measure whose quantiles are asked for.
+    pub quantiles: Vec<Option<Sketches>>,
+    /// Of each column of distinct values that is asked for.
+    pub distinct: Vec<Option<Sketches>>,
 }
 
 /// What of cells a question needs.
@@ -50,20 +55,31 @@ pub(crate) struct Needed {
     weight: bool,
     /// Of each measure of the product.
     pub measures: Vec<Option<Wanted>>,
+    /// Of which measures quantiles.
+    pub quantiles: Vec<bool>,
+    /// Which columns of distinct values.
+    pub distinct: Vec<bool>,
 }
 
 impl Needed {
     /// For these columns of the product's cells and the statistics that it noted.
     pub(crate) fn of(product: &Product, columns: impl IntoIterator<Item = usize>) -> Self {
         let last = product.cells_schema().fields().len() - 1;
-        let mut needed = Self { weight: false, measures: vec![None; product.contract.measures.len()] };
+        let measures = product.contract.measures.len();
+        let distinct = vec![false; product.contract.distinct.len()];
+        let mut needed =
+            Self { weight: false, measures: vec![None; measures], quantiles: vec![false; measures], distinct };
         for column in columns {
             needed.weight |= column == last;
             if let Some(measure) = product.measure_at(column) {
                 needed.measures[measure] = Some(Wanted::default());
             }
+            if let Some(distinct) = product.distinct_at(column) {
+                needed.distinct[distinct] = true;
+            }
         }
-        for (measure, statistic) in product.needs() {
+        for need in product.needs() {
+            let Need::Statistic(measure, statistic) = need else { continue };
             if let Some(wanted) = &mut needed.measures[measure] {
                 match statistic {
                     Statistic::Count => {}
@@ -71,10 +87,28 @@ impl Needed {
                     Statistic::SumSquares => wanted.squares = true,
                     Statistic::Min => wanted.min = true,
                     Statistic::Max => wanted.max = true,
+                    Statistic::Quantiles => needed.quantiles[measure] = true,
                 }
             }
         }
         needed
+    }
+
+    /// Whether any sketches.
+    pub(crate) fn has_sketches(&self) -> bool {
+        self.quantiles.iter().chain(&self.distinct).any(|needed| *needed)
+    }
+
+    /// Each column of sketches of the product by kind and name, none where nobody asks for it: of measures, then of
+    /// distinct values.
+    fn sketches<'p>(&self, product: &'p Product) -> [Vec<Option<(SketchKind, &'p str)>>; 2] {
+        let asked = |kind: SketchKind, (name, needed): (&'p str, &bool)| needed.then_some((kind, name));
+        let measures = product.contract.measures.iter().map(|measure| measure.name.as_str());
+        let distinct = product.contract.distinct.iter().map(|column| column.name.as_str());
+        [
+            measures.zip(&self.quantiles).map(|column| asked(SketchKind::Quantiles, column)).collect(),
+            distinct.zip(&self.distinct).map(|column| asked(SketchKind::Distinct, column)).collect(),
+        ]
     }
 
     fn has_counts(&self) -> bool {
@@ -107,6 +141,7 @@ impl Block {
         let (cells, suppressed) = (segment.cells_of(rows.clone()), segment.suppressed_of(rows));
         let (mut coordinates, mut codes, mut suppressed_codes) = (Vec::new(), Vec::new(), Vec::new());
         let (mut observations, mut states) = (Vec::new(), vec![None; needed.measures.len()]);
+        let mut sketches = [vec![None; needed.quantiles.len()], vec![None; needed.distinct.len()]];
         if !cells.is_empty() || !suppressed.is_empty() {
             let dimensions = product.contract.dimensions.iter().map(|dimension| segment.dimension(&dimension.name));
             let places = dimensions.collect::<Option<Vec<_>>>().ok_or(QueryError::Ledger)?;
@@ -131,8 +166,26 @@ impl Block {
                     *states = Some(segment.states(measure, *wanted, &observations).map_err(unreadable)?);
                 }
             }
+            let asked = needed.sketches(product).into_iter().flatten();
+            for (sketches, asked) in sketches.iter_mut().flatten().zip(asked) {
+                if let Some(column) = asked.and_then(|(kind, name)| segment.sketch(kind, name)) {
+                    *sketches = Some(segment.sketches(column).map_err(unreadable)?);
+                }
+            }
         }
-        Ok(Self { windows, cells, suppressed, coordinates, codes, suppressed_codes, observations, states })
+        let [quantiles, distinct] = sketches;
+        Ok(Self {
+            windows,
+            cells,
+            suppressed,
+            coordinates,
+            codes,
+            suppressed_codes,
+            observations,
+            states,
+            quantiles,
+            distinct,
+        })
     }
 
     /// Releases of one contract.
@@ -162,7 +215,22 @@ impl Block {
         let states = product.contract.measures.iter().zip(&needed.measures);
         let states = states.map(|(measure, wanted)| wanted.map(|_| states_of(&measure.name, releases))).collect();
         let (cells, suppressed) = (0..codes.len(), 0..suppressed_codes.len());
-        Ok(Self { windows, cells, suppressed, coordinates, codes, suppressed_codes, observations, states })
+        let [quantiles, distinct] = needed.sketches(product).map(|columns| {
+            let columns = columns.into_iter();
+            columns.map(|asked| asked.map(|(kind, name)| sketches_of(kind, name, releases))).collect()
+        });
+        Ok(Self {
+            windows,
+            cells,
+            suppressed,
+            coordinates,
+            codes,
+            suppressed_codes,
+            observations,
+            states,
+            quantiles,
+            distinct,
+        })
     }
 
     /// The cells of a window.
@@ -194,9 +262,17 @@ impl Block {
                     let times = times.take().ok_or(QueryError::Internal("a column is read twice"))?;
                     Arc::new(TimestampMicrosecondArray::from(times).with_timezone(zone))
                 }
-                (_, Some(measure)) => states_array(cells.clone().map(|cell| self.state(measure, cell))),
+                (_, Some(measure)) => {
+                    let states = cells.clone().map(|cell| self.state(measure, cell));
+                    let sketches = self.quantiles[measure].as_ref();
+                    states_array(&product.contract.measures[measure], states, array_of(sketches, &cells))
+                }
                 (column, None) if column <= product.contract.dimensions.len() => {
                     self.dimension(column - 1, &self.codes[cells.clone()])
+                }
+                (column, None) if product.distinct_at(column).is_some() => {
+                    let sketches = product.distinct_at(column).and_then(|distinct| self.distinct[distinct].as_ref());
+                    Arc::new(array_of(sketches, &cells))
                 }
                 _ => Arc::new(UInt64Array::from_iter_values(
                     self.observations[cells.clone()].iter().map(|observations| *observations as u64),
@@ -233,10 +309,37 @@ impl Block {
     }
 }
 
-/// A column of states.
-pub(crate) fn states_array(states: impl Iterator<Item = MeasureState>) -> ArrayRef {
-    let columns = state_columns(&states.collect::<Vec<_>>());
-    Arc::new(StructArray::new(state_fields(), columns, None))
+/// A column of a measure's states, with sketches of its quantiles where its contract publishes them.
+pub(crate) fn states_array(
+    measure: &Measure,
+    states: impl Iterator<Item = MeasureState>,
+    quantiles: BinaryArray,
+) -> ArrayRef {
+    let fields = measure_fields(measure);
+    let mut columns = state_columns(&states.collect::<Vec<_>>());
+    columns.push(Arc::new(quantiles));
+    columns.truncate(fields.len());
+    Arc::new(StructArray::new(fields, columns, None))
+}
+
+/// The sketches of some cells, null where there is no value or nobody asks.
+fn array_of(sketches: Option<&Sketches>, cells: &Range<usize>) -> BinaryArray {
+    match sketches {
+        Some(sketches) => sketches_array(cells.clone().map(|cell| sketches.get(cell))),
+        None => BinaryArray::new_null(cells.len()),
+    }
+}
+
+/// A column of sketches in all cells of the releases, one after the other.
+fn sketches_of(kind: SketchKind, name: &str, releases: &[Release]) -> Sketches {
+    let mut sketches = Sketches::default();
+    for release in releases {
+        let place = release.sketches.iter().position(|column| column.kind == kind && column.name == name);
+        for cell in &release.cells {
+            sketches.push(place.map_or(&[], |place| &cell.sketches[place]));
+        }
+    }
+    sketches
 }
 
 /// Where a release's coordinates have the product's dimensions.

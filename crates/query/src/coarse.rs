@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, StringArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::array::{ArrayRef, BinaryArray, BooleanArray, StringArray, TimestampMicrosecondArray, UInt64Array};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{OwnedRow, RowConverter, SortField};
@@ -235,7 +235,9 @@ impl Coarse {
                     let mut merged = states[measure].take().map(|(_, merged)| merged).unwrap_or_default();
                     merged.resize(total, Merging::default());
                     let merged = merged.into_iter().map(Merging::finish).collect::<Result<Vec<_>, _>>()?;
-                    states_array(merged.into_iter())
+                    // nothing that asks for sketches lets cells be merged here
+                    let sketches = BinaryArray::new_null(total);
+                    states_array(&self.product.contract.measures[measure], merged.into_iter(), sketches)
                 }
                 (column, None) => match wanted.iter().position(|wanted| *wanted == column) {
                     Some(place) => {

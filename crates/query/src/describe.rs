@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
-use civicmesh_model::contract::{Contract, Dimension, Measure, Method};
+use civicmesh_model::contract::{Contract, Dimension, DistinctColumn, Measure, Method};
 use civicmesh_model::time::Zone;
 use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::Result;
@@ -65,6 +65,18 @@ impl ColumnWords {
         }
     }
 
+    fn of_distinct(column: &DistinctColumn) -> Self {
+        Self {
+            name: column.name.clone(),
+            kind: "text",
+            is_nullable: true,
+            role: "distinct values",
+            unit: String::new(),
+            publishes: "approx_distinct".to_owned(),
+            description: column.description.clone(),
+        }
+    }
+
     /// All of it in one line, as a comment on the column.
     pub(crate) fn comment(&self) -> String {
         let Self { name: _, kind: _, is_nullable: _, role, unit, publishes, description } = self;
@@ -82,7 +94,8 @@ impl ColumnWords {
 pub(crate) fn columns(contract: &Contract, zone: Zone) -> Vec<ColumnWords> {
     let dimensions = contract.dimensions.iter().map(ColumnWords::of_dimension);
     let measures = contract.measures.iter().map(ColumnWords::of_measure);
-    std::iter::once(ColumnWords::of_time(contract, zone)).chain(dimensions).chain(measures).collect()
+    let distinct = contract.distinct.iter().map(ColumnWords::of_distinct);
+    std::iter::once(ColumnWords::of_time(contract, zone)).chain(dimensions).chain(measures).chain(distinct).collect()
 }
 
 /// The product in one line, as a comment on its table.

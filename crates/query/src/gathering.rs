@@ -19,7 +19,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use crate::block::{Block, Needed};
 use crate::coarse::Coarse;
 use crate::error::QueryError;
-use crate::product::{Product, Read};
+use crate::product::{Need, Product, Read};
 use crate::reading::Reader;
 use crate::scans::{Predicate, Scans};
 use crate::shelf::Shelf;
@@ -74,7 +74,7 @@ impl<'a> Pass<'a> {
         let product = &scans.product;
         let columns: Vec<usize> = scans.columns.iter().copied().collect();
         let needed = Needed::of(product, columns.iter().copied());
-        let gathering = match scans.apart(reader.state)? {
+        let gathering = match scans.apart(reader.state, &needed)? {
             Some(apart) => Gathering::Coarse(Box::new(Coarse::new(product.clone(), columns, &needed, apart)?)),
             None => {
                 let schema: Schema = product.cells_schema().project(&columns)?;
@@ -235,8 +235,8 @@ pub(crate) struct Seen {
 pub(crate) enum SeenKind {
     Released {
         revision: u32,
-        /// A statistic that the question needs and the release does not have.
-        lacking: Option<(usize, Statistic)>,
+        /// What the question needs and the release does not have.
+        lacking: Option<Need>,
     },
     Refused,
     Empty {
@@ -244,11 +244,11 @@ pub(crate) enum SeenKind {
     },
 }
 
-/// Which statistics the contracts that releases were made under do not have.
+/// What the contracts that releases were made under do not have.
 struct Versions<'a> {
     product: &'a Product,
     shelf: &'a Shelf<'a>,
-    lacking: BTreeMap<Hash32, Option<(usize, Statistic)>>,
+    lacking: BTreeMap<Hash32, Option<Need>>,
 }
 
 impl<'a> Versions<'a> {
@@ -256,7 +256,7 @@ impl<'a> Versions<'a> {
         Self { product, shelf, lacking: BTreeMap::new() }
     }
 
-    fn lacking(&mut self, hash: &Hash32) -> Result<Option<(usize, Statistic)>, QueryError> {
+    fn lacking(&mut self, hash: &Hash32) -> Result<Option<Need>, QueryError> {
         if let Some(lacking) = self.lacking.get(hash) {
             return Ok(*lacking);
         }
@@ -265,10 +265,16 @@ impl<'a> Versions<'a> {
             false => self.shelf.contract(hash)?,
         };
         let contract = contract.ok_or(QueryError::Ledger)?;
-        let has = |(measure, statistic): &(usize, Statistic)| {
-            let name = &self.product.contract.measures[*measure].name;
-            let measure = contract.measures.iter().find(|measure| measure.name == *name);
-            measure.is_some_and(|measure| *statistic == Statistic::Count || measure.publishes(*statistic))
+        let has = |need: &Need| match need {
+            Need::Statistic(measure, statistic) => {
+                let name = &self.product.contract.measures[*measure].name;
+                let measure = contract.measures.iter().find(|measure| measure.name == *name);
+                measure.is_some_and(|measure| *statistic == Statistic::Count || measure.publishes(*statistic))
+            }
+            Need::Distinct(column) => {
+                let name = &self.product.contract.distinct[*column].name;
+                contract.distinct.iter().any(|column| column.name == *name)
+            }
         };
         let lacking = self.product.needs().into_iter().find(|need| !has(need));
         self.lacking.insert(*hash, lacking);

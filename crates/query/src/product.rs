@@ -20,7 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::civil::{Unit, time_type};
 use crate::error::QueryError;
-use crate::state::{measure_type, state_fields};
+use crate::state::{measure_fields, measure_type};
 
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -34,16 +34,24 @@ pub(crate) struct Read {
     pub batches: Vec<RecordBatch>,
 }
 
+/// What a question needs of a product's releases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// A statistic of the measure of this index.
+    Statistic(usize, Statistic),
+    /// The distinct values of the column of this index.
+    Distinct(usize),
+}
+
 /// A product within one question.
 pub(crate) struct Product {
     pub contract: Arc<Contract>,
     pub calendar: Calendar,
-    /// Time, dimensions, measures as decimals.
+    /// Time, dimensions, measures as decimals, columns of distinct values as texts.
     rows: SchemaRef,
-    /// Time, dimensions, measures as states, [`WEIGHT`].
+    /// Time, dimensions, measures as states, sketches of distinct values, [`WEIGHT`].
     cells: SchemaRef,
-    /// The statistics that the question needs, by the measure's index.
-    needs: Mutex<BTreeSet<(usize, Statistic)>>,
+    needs: Mutex<BTreeSet<Need>>,
     /// What was read for the question, before it is computed.
     read: OnceLock<Read>,
 }
@@ -69,12 +77,13 @@ impl Product {
             };
             contract.measures.iter().map(field).collect()
         };
+        let distinct = |kind: DataType| -> Vec<Field> {
+            contract.distinct.iter().map(|distinct| column(&distinct.name, kind.clone(), true)).collect()
+        };
         let rows = keys().chain(measures(&|measure| (measure_type(measure.decimals), true)));
-        let cells = keys().chain(measures(&|_| (DataType::Struct(state_fields()), false))).chain([column(
-            WEIGHT,
-            DataType::UInt64,
-            false,
-        )]);
+        let rows = rows.chain(distinct(DataType::Utf8));
+        let cells = keys().chain(measures(&|measure| (DataType::Struct(measure_fields(measure)), false)));
+        let cells = cells.chain(distinct(DataType::Binary)).chain([column(WEIGHT, DataType::UInt64, false)]);
         Self {
             calendar: contract.calendar(zone),
             rows: Arc::new(Schema::new(rows.collect::<Vec<_>>())),
@@ -111,13 +120,19 @@ impl Product {
         (measure < self.contract.measures.len()).then_some(measure)
     }
 
-    /// Notes that the question needs a statistic.
-    pub(crate) fn need(&self, measure: usize, statistic: Statistic) {
-        self.needs.lock().expect("nobody panics while noting a need").insert((measure, statistic));
+    /// The column of distinct values in this column of the cells, if it is one.
+    pub(crate) fn distinct_at(&self, column: usize) -> Option<usize> {
+        let distinct = column.checked_sub(1 + self.contract.dimensions.len() + self.contract.measures.len())?;
+        (distinct < self.contract.distinct.len()).then_some(distinct)
     }
 
-    /// The statistics noted so far.
-    pub(crate) fn needs(&self) -> BTreeSet<(usize, Statistic)> {
+    /// Notes what the question needs.
+    pub(crate) fn need(&self, need: Need) {
+        self.needs.lock().expect("nobody panics while noting a need").insert(need);
+    }
+
+    /// What was noted so far.
+    pub(crate) fn needs(&self) -> BTreeSet<Need> {
         self.needs.lock().expect("nobody panics while noting a need").clone()
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::TimestampMicrosecondArray;
 use arrow::record_batch::RecordBatch;
-use civicmesh_model::contract::{Contract, Method, Statistic};
+use civicmesh_model::contract::{Contract, Method};
 use civicmesh_model::grain::Window;
 use civicmesh_model::release::MethodTag;
 use civicmesh_model::time::UtcMicros;
@@ -17,7 +17,7 @@ use crate::completeness::ProductCompleteness;
 use crate::error::{QueryError, RefusalCode};
 use crate::gathering::{Gathered, Pass, Seen, SeenKind};
 use crate::limits::Limits;
-use crate::product::Product;
+use crate::product::{Need, Product};
 use crate::scans::Scans;
 use crate::shelf::{Shelf, Standing};
 
@@ -117,8 +117,8 @@ impl<'a> Reader<'a> {
         for (seen, passing) in seen.iter().zip(passing.values().iter()) {
             if let (SeenKind::Released { revision, lacking }, true) = (&seen.kind, passing) {
                 count.revision_max = count.revision_max.max(Some(*revision));
-                if let Some((measure, statistic)) = lacking {
-                    return Err(not_yet_published(product, *measure, *statistic, seen.window).into());
+                if let Some(need) = lacking {
+                    return Err(not_yet_published(product, *need, seen.window).into());
                 }
             }
         }
@@ -171,15 +171,17 @@ fn method(contract: &Contract) -> MethodTag {
     }
 }
 
-fn not_yet_published(product: &Product, measure: usize, statistic: Statistic, window: Window) -> QueryError {
-    let name = &product.contract.measures[measure].name;
+fn not_yet_published(product: &Product, need: Need, window: Window) -> QueryError {
+    let (what, name) = match need {
+        Need::Statistic(measure, statistic) => (statistic.as_str(), &product.contract.measures[measure].name),
+        Need::Distinct(column) => ("distinct values", &product.contract.distinct[column].name),
+    };
     let local = product.zone().to_local(window.start).format("%Y-%m-%d %H:%M");
     QueryError::Refused {
         code: RefusalCode::Statistic,
         message: format!(
-            "the window of {} that starts at {local} was released under an earlier contract that did not publish the {} of {name}",
-            product.id(),
-            statistic.as_str()
+            "the window of {} that starts at {local} was released under an earlier contract that did not publish the {what} of {name}",
+            product.id()
         ),
         instead: format!("a later stretch of time, with {} >= …, or another statistic", product.time()),
     }

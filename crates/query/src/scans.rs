@@ -16,6 +16,7 @@ use datafusion::logical_expr::utils::{conjunction, disjunction, split_conjunctio
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use datafusion::physical_plan::PhysicalExpr;
 
+use crate::block::Needed;
 use crate::coarse::Apart;
 use crate::error::QueryError;
 use crate::functions::{self, TimeFunctions};
@@ -128,7 +129,10 @@ impl Scans {
 
     /// What tells cells apart where they may be merged: every scan goes into an aggregate, all under one filter, whose
     /// parts are each of the time alone or of dimensions alone. None where they may not.
-    pub(crate) fn apart(&self, state: &SessionState) -> Result<Option<Apart>> {
+    pub(crate) fn apart(&self, state: &SessionState, needed: &Needed) -> Result<Option<Apart>> {
+        if needed.has_sketches() {
+            return Ok(None);
+        }
         let Some(filters) = self.filters.first() else {
             return Ok(None);
         };

@@ -10,6 +10,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, StructArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Fields, Int64Type, UInt64Type};
+use civicmesh_model::contract::{Measure, Statistic};
 use civicmesh_model::number::{DIGITS_MAX, Deviation, MeasureState, mean, stddev, variance};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -42,6 +43,12 @@ pub(crate) fn state_fields() -> Fields {
     ])
 }
 
+/// The columns of a measure's states in cells: where its contract publishes quantiles, a sketch of them comes last.
+pub(crate) fn measure_fields(measure: &Measure) -> Fields {
+    let sketch = measure.publishes(Statistic::Quantiles).then(|| Field::new("quantiles", DataType::Binary, true));
+    state_fields().iter().cloned().chain(sketch.map(Arc::new)).collect()
+}
+
 /// States as columns, in the order of [`state_fields`].
 pub(crate) fn state_columns(states: &[MeasureState]) -> Vec<ArrayRef> {
     let wide = |value: fn(&MeasureState) -> i128| -> ArrayRef {
@@ -68,8 +75,8 @@ struct StateColumns<'a> {
 
 impl<'a> StateColumns<'a> {
     fn new(columns: &'a [ArrayRef]) -> Result<Self> {
-        let [count, sum, sum_squares, min, max] = columns else {
-            return Err(QueryError::Internal("a state has five columns").into());
+        let [count, sum, sum_squares, min, max, ..] = columns else {
+            return Err(QueryError::Internal("a state has five columns at least").into());
         };
         Ok(Self {
             count: count.as_primitive::<UInt64Type>(),

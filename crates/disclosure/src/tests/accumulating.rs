@@ -118,6 +118,7 @@ fn more_cells_times_measures_than_a_release_holds_are_refused_not_encoded() {
         observations: 1,
         contributors: 0,
         measures: vec![Default::default(); 2],
+        sketches: Default::default(),
     };
     let cells = |number: usize| (0..number).map(one).collect::<Vec<_>>();
     let most = CELLS_MAX.min(STATES_MAX / 2);

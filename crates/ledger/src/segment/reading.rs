@@ -6,7 +6,10 @@ use civicmesh_model::grain::Window;
 use civicmesh_model::hash::Hash32;
 use civicmesh_model::names::ProductId;
 use civicmesh_model::number::MeasureState;
-use civicmesh_model::release::{Cell, Entry, MethodTag, Release, ReleaseCoverage, Suppressed, SuppressionReason};
+use civicmesh_model::release::{
+    Cell, Entry, MethodTag, Release, ReleaseCoverage, SketchKind, Suppressed, SuppressionReason,
+};
+use civicmesh_model::sketch::SKETCH_BYTES_MAX;
 use civicmesh_model::time::UtcMicros;
 
 use super::writing::{Made, middle, square};
@@ -67,6 +70,28 @@ impl States {
             min: extreme(&self.min),
             max: extreme(&self.max),
         }
+    }
+}
+
+/// The sketches of one column in all cells of a segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sketches {
+    bytes: Vec<u8>,
+    /// Where the sketch of each cell ends.
+    ends: Vec<usize>,
+}
+
+impl Sketches {
+    /// Appends the sketch of the next cell, empty where there is no value.
+    pub fn push(&mut self, sketch: &[u8]) {
+        self.bytes.extend_from_slice(sketch);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// The bytes of one cell's sketch, empty where there is no value.
+    pub fn get(&self, cell: usize) -> &[u8] {
+        let start = cell.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[cell]]
     }
 }
 
@@ -143,6 +168,12 @@ impl<'s> Segment<'s> {
     /// The measure of this name.
     pub fn measure(&self, name: &str) -> Option<usize> {
         self.header.releases.as_ref()?.measures.iter().position(|measure| measure.name == name)
+    }
+
+    /// The column of sketches of this kind and name.
+    pub fn sketch(&self, kind: SketchKind, name: &str) -> Option<usize> {
+        let columns = &self.header.releases.as_ref()?.sketches;
+        columns.iter().position(|column| column.kind == kind && column.name == name)
     }
 
     /// The published cells of some rows.
@@ -228,6 +259,25 @@ impl<'s> Segment<'s> {
         Ok(States { sums: sums_read.filter(|_| sums), squares, min, max, count })
     }
 
+    /// A column of sketches.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] where it cannot be read.
+    pub fn sketches(&self, column: usize) -> Result<Sketches, LedgerError> {
+        self.source.part(sketch_part(column), |mut bytes| {
+            let lengths = column::read(&mut bytes, self.header.cells)?.narrow()?;
+            let mut end = 0_usize;
+            let ends = lengths.into_iter().map(|length| {
+                let length = usize::try_from(length).ok().filter(|length| *length <= SKETCH_BYTES_MAX);
+                end += length.ok_or(DAMAGED)?;
+                Ok::<_, LedgerError>(end)
+            });
+            let ends = ends.collect::<Result<Vec<_>, _>>()?;
+            let bytes = column::read_plane(&mut bytes, end)?.into_owned();
+            Ok(Sketches { bytes, ends })
+        })
+    }
+
     /// The releases again, as they were, each with its index.
     pub(crate) fn releases(&self) -> Result<BTreeMap<u64, Release>, LedgerError> {
         let Some(layout) = &self.header.releases else {
@@ -237,6 +287,8 @@ impl<'s> Segment<'s> {
         let observations = self.observations()?;
         let measures = (0..layout.measures.len()).map(|measure| self.states(measure, Wanted::ALL, &observations));
         let measures = measures.collect::<Result<Vec<_>, _>>()?;
+        let sketches = (0..layout.sketches.len()).map(|column| self.sketches(column));
+        let sketches = sketches.collect::<Result<Vec<_>, _>>()?;
         let salts = self.source.part(SALTS, |salts| Ok(salts.to_vec()))?;
         let mut salts = salts.chunks_exact(32);
         let coordinate = |code: u32| coordinates.get(code as usize).cloned().ok_or(DAMAGED);
@@ -247,6 +299,7 @@ impl<'s> Segment<'s> {
                     coordinate: coordinate(codes[cell])?,
                     observations: observations[cell] as u64,
                     measures: measures.iter().map(|states| states.get(cell)).collect(),
+                    sketches: sketches.iter().map(|sketches| sketches.get(cell).to_vec()).collect(),
                 })
             };
             let suppressed = |cell: usize| {
@@ -281,6 +334,7 @@ impl<'s> Segment<'s> {
             dimensions: layout.dimensions.clone(),
             measures: layout.measures.iter().map(|measure| measure.name.clone()).collect(),
             decimals: layout.measures.iter().map(|measure| measure.decimals).collect(),
+            sketches: layout.sketches.clone(),
             cells,
             suppressed,
             suppressed_share: row.suppressed_share,

@@ -4,8 +4,9 @@ use civicmesh_model::grain::Window;
 use civicmesh_model::hash::Hash32;
 use civicmesh_model::number::{COUNT_MAX, MeasureState, VALUE_MAX};
 use civicmesh_model::release::{
-    Cell, MethodTag, RefusalReason, RefusedWindow, Release, ReleaseCoverage, Suppressed, SuppressionReason,
+    Cell, MethodTag, RefusalReason, RefusedWindow, Release, ReleaseCoverage, SketchKind, Suppressed, SuppressionReason,
 };
+use civicmesh_model::sketch::Distinct;
 use proptest::prelude::*;
 
 use super::*;
@@ -21,6 +22,13 @@ fn product() -> ProductId {
 /// Cells by place, each with its observations and a state for each of two measures.
 type Cells = BTreeMap<String, (u64, Vec<MeasureState>)>;
 
+/// A sketch of some cars, or none.
+fn cars(observations: u64) -> Vec<u8> {
+    let mut cars = Distinct::default();
+    (0..observations % 21).for_each(|car| cars.observe(&car.to_be_bytes()));
+    if cars.is_empty() { Vec::new() } else { cars.to_bytes() }
+}
+
 fn release(start: i64, cells: &Cells, held: &[String], published: [bool; 4]) -> Release {
     let [sums, squares, min, max] = published;
     let publish = |state: &MeasureState| MeasureState {
@@ -34,6 +42,7 @@ fn release(start: i64, cells: &Cells, held: &[String], published: [bool; 4]) -> 
         coordinate: vec![place.clone(), "all".into()],
         observations: *observations,
         measures: states.iter().map(publish).collect(),
+        sketches: vec![cars(*observations)],
     };
     let suppressed = held.iter().filter(|place| !cells.contains_key(*place));
     let suppressed: Vec<_> = suppressed
@@ -52,6 +61,7 @@ fn release(start: i64, cells: &Cells, held: &[String], published: [bool; 4]) -> 
         dimensions: vec!["place".into(), "kind".into()],
         measures: vec!["speed".into(), "flow".into()],
         decimals: vec![1, 0],
+        sketches: vec![SketchColumn { kind: SketchKind::Distinct, name: "car".into() }],
         cells: cells.iter().map(cell).collect(),
         suppressed_share: if suppressed.is_empty() { ShareBand::None } else { ShareBand::Under5 },
         suppressed,
@@ -146,6 +156,17 @@ proptest! {
                 prop_assert_eq!(Entry::Release(releases[index].clone()).encode(), entry.encode());
             }
         }
+        let cells = || entries.iter().filter_map(|(_, entry)| match entry {
+            Entry::Release(release) => Some(&release.cells),
+            _ => None,
+        }).flatten();
+        if let Some(column) = segment.sketch(SketchKind::Distinct, "car") {
+            let sketches = segment.sketches(column).unwrap();
+            prop_assert!(cells().enumerate().all(|(cell, of)| sketches.get(cell) == of.sketches[0]));
+            prop_assert_eq!(segment.sketch(SketchKind::Quantiles, "car"), None);
+        } else {
+            prop_assert_eq!(cells().count(), 0);
+        }
         // a column says the same whichever others are read with it
         let [sums, squares, min, max] = wanted;
         let observations = segment.observations().unwrap();
@@ -199,6 +220,28 @@ fn another_contract_or_a_gap_begins_another_segment() {
     let entries: Vec<_> = (0..).zip(entries).collect();
     let rows: Vec<_> = Segment::of_entries(&entries).unwrap().iter().map(|segment| segment.rows().len()).collect();
     assert_eq!(rows, [2, 1, 1]);
+}
+
+#[test]
+fn sketches_fill_a_segment_and_are_a_reason_for_another() {
+    let of = |observations: u64| Cells::from([("a".into(), (observations, vec![MeasureState::default(); 2]))]);
+    let plain = Release { sketches: vec![], ..release(1, &of(20), &[], [true; 4]) };
+    let plain =
+        Release { cells: plain.cells.iter().map(|cell| Cell { sketches: vec![], ..cell.clone() }).collect(), ..plain };
+    let entries = [(0, Entry::Release(release(0, &of(20), &[], [true; 4]))), (1, Entry::Release(plain))];
+    assert_eq!(Segment::of_entries(&entries).unwrap().len(), 2);
+
+    let mut many = Distinct::default();
+    (0..5_000_u64).for_each(|car| many.observe(&car.to_be_bytes()));
+    let places: Cells = (0..200).map(|n| (format!("{n:03}"), (20, vec![MeasureState::default(); 2]))).collect();
+    let full = |start: i64| {
+        let mut release = release(start, &places, &[], [true; 4]);
+        release.cells.iter_mut().for_each(|cell| cell.sketches = vec![many.to_bytes()]);
+        (start as u64, Entry::Release(release))
+    };
+    let segments = Segment::of_entries(&(0..12).map(full).collect::<Vec<_>>()).unwrap();
+    assert_eq!(segments.iter().map(|segment| segment.rows().len()).collect::<Vec<_>>(), [6, 6]);
+    assert!(!segments[0].header.is_small());
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub(crate) struct Builder {
     rows: Vec<Placed>,
     layout: Option<Layout>,
     cells: usize,
+    sketch_bytes: usize,
 }
 
 /// A segment that is made and not yet stored.
@@ -29,13 +30,17 @@ impl Builder {
     pub(crate) fn push(&mut self, placed: Placed) -> bool {
         let window = placed.entry.window();
         let follows = self.rows.last().is_none_or(|last| last.entry.window().end == window.start);
-        if !follows || self.rows.len() == SEGMENT_ROWS_MAX || self.cells >= SEGMENT_CELLS_MAX {
+        let full = self.rows.len() == SEGMENT_ROWS_MAX
+            || self.cells >= SEGMENT_CELLS_MAX
+            || self.sketch_bytes >= SEGMENT_SKETCH_BYTES_MAX;
+        if !follows || full {
             return false;
         }
         if let Entry::Release(release) = &placed.entry {
             let layout = layout(release);
             if self.layout.get_or_insert_with(|| layout.clone()).is_like(&layout) {
                 self.cells += release.cells.len() + release.suppressed.len();
+                self.sketch_bytes += release.cells.iter().flat_map(|cell| &cell.sketches).map(Vec::len).sum::<usize>();
             } else {
                 return false;
             }
@@ -69,6 +74,13 @@ impl Builder {
         for (measure, kept) in layout.iter_mut().flat_map(|layout| layout.measures.iter_mut().enumerate()) {
             write_measure(&mut columns, measure, kept, &releases);
         }
+        let sketches = layout.as_ref().map_or(0, |layout| layout.sketches.len());
+        for column in 0..sketches {
+            let sketches = || cells().map(|cell| &cell.sketches[column][..]);
+            let mut lengths = one(sketches().map(|sketch| sketch.len() as i128));
+            column::write_plane(&mut lengths, &sketches().flatten().copied().collect::<Vec<_>>());
+            columns.insert(sketch_part(column), lengths);
+        }
         let body_bytes = |row: &Placed| match &row.entry {
             Entry::Release(_) => row.entry.encode().len() as u64,
             _ => 0,
@@ -81,6 +93,7 @@ impl Builder {
             suppressed: suppressed().count(),
             coordinates: coordinates.len(),
             body_bytes: self.rows.iter().map(body_bytes).sum(),
+            sketch_bytes: self.sketch_bytes,
             releases: layout,
         };
         Some(Made { start: first.entry.window().start, header, columns })
@@ -105,6 +118,7 @@ fn layout(release: &Release) -> Layout {
                 squares: false,
             })
             .collect(),
+        sketches: release.sketches.clone(),
     }
 }
 

@@ -121,9 +121,9 @@ fn bytes_that_are_not_canonical_are_refused() {
     let rejection = Forger::new().with_bytes(trailing).rejection(&peer);
     assert!(matches!(rejection, Rejection::NotCanonical { index: 0, error: EntryError::Codec(_) }));
     let mut newer = Entry::Empty(run(&contract, 0, 1)).encode();
-    newer[0] = 2;
+    newer[0] = 3;
     let rejection = Forger::new().with_bytes(newer).rejection(&peer);
-    assert!(matches!(rejection, Rejection::NotCanonical { index: 0, error: EntryError::Version(2) }));
+    assert!(matches!(rejection, Rejection::NotCanonical { index: 0, error: EntryError::Version(3) }));
     assert_eq!(peer.found_out(&product()).unwrap().len(), 1, "a newer encoding is no fault of its owner");
 }
 

@@ -214,7 +214,8 @@ customProperties:
       start: {start:<23} # `end:` where it ends
       empty: missing                 # a window without rows is a gap; `zero` where it means that nothing happened
       lateness: 1 day                # how late a row may come and still count
-{measures}    disclosure:
+{measures}    # distinct: [NAME]               # texts of the schema of which only the number of distinct values is told
+    disclosure:
       method: TODO                   # threshold: rows are about people; open: they are about no person
       approver: TODO                 # who decided so
       # k: 10                        # with threshold: least contributors in a published cell

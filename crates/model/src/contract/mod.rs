@@ -16,7 +16,8 @@ pub use dataset::{
 pub use finding::{Finding, Severity};
 pub use parse::{CONTRACT_BYTES_MAX, ODCS_VERSION};
 pub use terms::{
-    Audience, Coverage, Dimension, EmptyWindows, Measure, Method, OnInvalid, Retention, Statistic, Status,
+    Audience, Coverage, Dimension, DistinctColumn, EmptyWindows, Measure, Method, OnInvalid, Retention, Statistic,
+    Status,
 };
 
 use std::fmt;
@@ -56,6 +57,8 @@ pub struct Contract {
     pub dimensions: Vec<Dimension>,
     /// What is aggregated, in the schema's order.
     pub measures: Vec<Measure>,
+    /// Whose distinct values are counted, in the schema's order.
+    pub distinct: Vec<DistinctColumn>,
     /// Length of a window.
     pub grain: Grain,
     /// From when to when windows are expected.

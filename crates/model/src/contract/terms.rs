@@ -25,6 +25,15 @@ pub struct Dimension {
     pub description: String,
 }
 
+/// A column of the product of which nothing leaves but a sketch of how many distinct values it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DistinctColumn {
+    /// Column name, safe in SQL without quotes.
+    pub name: String,
+    /// What it means, for people; empty when the contract says nothing.
+    pub description: String,
+}
+
 /// A column of the product that is counted, summed and averaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measure {
@@ -68,11 +77,15 @@ pub enum Statistic {
     Min,
     /// Greatest value.
     Max,
+    /// A sketch of the values' quantiles; of few values it holds them all, so that it leaves of open products only.
+    Quantiles,
 }
 
 impl Statistic {
-    /// Every statistic, in the order of the canonical bytes.
-    pub const ALL: [Statistic; 5] = [Self::Count, Self::Sum, Self::SumSquares, Self::Min, Self::Max];
+    /// Every statistic.
+    pub const ALL: [Statistic; 6] = [Self::Count, Self::Sum, Self::SumSquares, Self::Min, Self::Max, Self::Quantiles];
+    /// Those that are exact: what an open product publishes of a measure unless its contract says otherwise.
+    pub const EXACT: [Statistic; 5] = [Self::Count, Self::Sum, Self::SumSquares, Self::Min, Self::Max];
 
     /// The word for it in a contract.
     pub fn as_str(self) -> &'static str {
@@ -82,6 +95,7 @@ impl Statistic {
             Self::SumSquares => "sum_squares",
             Self::Min => "min",
             Self::Max => "max",
+            Self::Quantiles => "quantiles",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::number::{COUNT_MAX, DECIMALS_MAX, VALUE_MAX};
+use crate::sketch::{Distinct, Quantiles};
 
 impl Entry {
     /// Whether the entry keeps every bound and contradicts itself nowhere.
@@ -41,28 +42,59 @@ impl Release {
             rule(cell.observations > 0, "a cell without observations")?;
             rule(cell.measures.len() == self.measures.len(), "a cell has not one state for each measure")?;
             cell.measures.iter().try_for_each(check_state)?;
+            rule(cell.sketches.len() == self.sketches.len(), "a cell has not one sketch for each column of them")?;
         }
         for measure in 0..self.measures.len() {
             self.check_extreme(|cell| (cell.measures[measure].count, cell.measures[measure].min))?;
             self.check_extreme(|cell| (cell.measures[measure].count, cell.measures[measure].max))?;
         }
+        self.check_sketches()
+    }
+
+    fn check_sketches(&self) -> Result<(), EntryError> {
+        let Self { cells, sketches, measures, .. } = self;
+        let states = cells.len() * measures.len();
+        let bytes = cells.iter().flat_map(|cell| &cell.sketches).map(Vec::as_slice);
+        rule(sketches_fit(states, bytes), "states and sketches are too long together")?;
+        for (place, column) in sketches.iter().enumerate() {
+            let sketched = cells.iter().map(|cell| (cell, &cell.sketches[place][..]));
+            match column.kind {
+                SketchKind::Quantiles => {
+                    let measure = measures.iter().position(|measure| *measure == column.name);
+                    let measure = measure.ok_or(EntryError::Rule("quantiles of what is no measure"))?;
+                    for (cell, bytes) in sketched {
+                        let count = if bytes.is_empty() { 0 } else { Quantiles::from_bytes(bytes)?.count() };
+                        rule(count == cell.measures[measure].count, "quantiles of another number of values")?;
+                    }
+                }
+                SketchKind::Distinct => {
+                    for (_, bytes) in sketched.filter(|(_, bytes)| !bytes.is_empty()) {
+                        Distinct::from_bytes(bytes)?;
+                    }
+                }
+            }
+        }
         Ok(())
     }
 
     fn check_columns(&self) -> Result<(), EntryError> {
-        let Self { dimensions, measures, decimals, cells, suppressed, .. } = self;
+        let Self { dimensions, measures, decimals, sketches, cells, suppressed, .. } = self;
         rule(dimensions.len() <= DIMENSIONS_MAX, "too many dimensions")?;
         rule(measures.len() <= MEASURES_MAX, "too many measures")?;
-        for name in dimensions.iter().chain(measures) {
-            rule(
-                (1..=COLUMN_NAME_BYTES_MAX).contains(&name.len()),
-                "the name of a dimension or measure is empty or too long",
-            )?;
+        rule(sketches.len() <= SKETCHES_MAX, "too many columns of sketches")?;
+        let sketched = sketches.iter().map(|column| &column.name);
+        for name in dimensions.iter().chain(measures).chain(sketched) {
+            rule((1..=COLUMN_NAME_BYTES_MAX).contains(&name.len()), "the name of a column is empty or too long")?;
         }
+        let twice = sketches.iter().enumerate().any(|(place, column)| sketches[..place].contains(column));
+        rule(!twice, "a column is sketched twice")?;
+        let quantiles = sketches.iter().any(|column| column.kind == SketchKind::Quantiles);
+        rule(self.method == MethodTag::Open || !quantiles, "quantiles of a threshold product hold single values")?;
         rule(decimals.len() == measures.len(), "not one number of decimals for each measure")?;
         rule(decimals.iter().all(|decimals| *decimals <= DECIMALS_MAX), "too many decimals")?;
         rule(cells.len() + suppressed.len() <= CELLS_MAX, "too many cells")?;
-        rule(cells.len() * measures.len() <= STATES_MAX, "too many states")
+        rule(cells.len() * measures.len() <= STATES_MAX, "too many states")?;
+        rule(cells.len() * sketches.len() <= STATES_MAX, "too many sketches")
     }
 
     fn check_coordinates(&self) -> Result<(), EntryError> {

@@ -1,14 +1,17 @@
-//! The canonical bytes of an entry, version 1. An encoder that ever wrote an entry is kept: its bytes are in a log.
+//! The canonical bytes of an entry, versions 1 and 2. An encoder that ever wrote an entry is kept: its bytes are in a
+//! log. Version 2 is that of releases with sketches, and of nothing else: one entry has one encoding.
 //!
 //! ```text
-//! entry      1, kind (1 release, 2 refusal, 3 empty run), domain, product, start, end, closed-through,
+//! entry      version, kind (1 release, 2 refusal, 3 empty run), domain, product, start, end, closed-through,
 //!            contract 32 B, salt 32 B, body
 //! refusal    revision, reason
 //! empty run  windows, zero (0, 1)
 //! release    revision, method (1 open; 2 threshold, k), observations, sources, share band,
 //!            dimensions: number, names; measures: number, (name, decimals) each;
+//!            in version 2 sketches: number, (kind (1 quantiles, 2 distinct), name) each;
 //!            numbers of cells and of suppressed cells; for each dimension its values in all cells, then in all
-//!            suppressed cells; reasons; observations of all cells; for each measure its columns
+//!            suppressed cells; reasons; observations of all cells; for each measure its columns;
+//!            in version 2 for each column of sketches their lengths in all cells, then their bytes
 //! columns    which (bits: 1 sum, 2 sum of squares, 4 min, 8 max), counts of all cells, then each of those;
 //!            extremes only of cells that have values. A column that says nothing is left out.
 //! ```
@@ -17,8 +20,12 @@
 use super::check::rule;
 use super::*;
 use crate::codec::{Reader, Writer};
+use crate::sketch::SKETCH_BYTES_MAX;
 
-const VERSION: u8 = 1;
+/// All that has no sketches.
+const VERSION_PLAIN: u8 = 1;
+/// A release with sketches.
+const VERSION_SKETCHES: u8 = 2;
 const RELEASE: u8 = 1;
 const REFUSAL: u8 = 2;
 const EMPTY_RUN: u8 = 3;
@@ -33,8 +40,15 @@ const MAX: u8 = 8;
 
 /// The longest encoding of the length of a dimension's value.
 pub(super) const COORDINATE_LENGTH_BYTES_MAX: usize = 2;
+/// The longest encoding of a state, but for the byte of each column of states: count, sum, sum of squares, extremes.
+pub(super) const STATE_BYTES_MAX: usize = 7 + 13 + 19 + 6 + 6;
+/// The longest encoding of the length of a sketch.
+pub(super) const SKETCH_LENGTH_BYTES_MAX: usize = 2;
 /// Longest domain or product.
 const NAME_BYTES_MAX: usize = crate::names::NAME_BYTES_MAX;
+
+/// What is wrong with version 2 for anything that version 1 says.
+const NO_SKETCHES: &str = "an encoding for sketches, of which there are none";
 
 /// A closed set of meanings, each with its byte. A byte once given stays.
 trait Tagged: Copy + PartialEq + 'static {
@@ -70,6 +84,11 @@ impl Tagged for ShareBand {
         &[(Self::None, 0), (Self::Under1, 1), (Self::Under5, 2), (Self::Under20, 3), (Self::More, 4)];
 }
 
+impl Tagged for SketchKind {
+    const WHAT: &'static str = "kind of sketch";
+    const TAGS: &'static [(Self, u8)] = &[(Self::Quantiles, 1), (Self::Distinct, 2)];
+}
+
 impl Tagged for bool {
     const WHAT: &'static str = "empty windows";
     const TAGS: &'static [(Self, u8)] = &[(false, 0), (true, 1)];
@@ -83,7 +102,10 @@ impl Entry {
     pub fn encode(&self) -> Vec<u8> {
         self.check().expect("an entry keeps the rules of its check");
         let mut out = Writer::default();
-        out.byte(VERSION);
+        out.byte(match self {
+            Self::Release(release) if !release.sketches.is_empty() => VERSION_SKETCHES,
+            _ => VERSION_PLAIN,
+        });
         match self {
             Self::Release(release) => {
                 self.write_front(&mut out, RELEASE, &release.salt);
@@ -125,14 +147,16 @@ impl Entry {
             return Err(EntryError::TooLong);
         }
         let mut reader = Reader::new(bytes);
-        match reader.byte()? {
-            VERSION => {}
+        let sketches = match reader.byte()? {
+            VERSION_PLAIN => false,
+            VERSION_SKETCHES => true,
             version => return Err(EntryError::Version(version)),
-        }
+        };
         let kind = reader.byte()?;
         let front = Front::read(&mut reader)?;
         let entry = match kind {
-            RELEASE => Self::Release(Release::read_body(front, &mut reader)?),
+            RELEASE => Self::Release(Release::read_body(front, sketches, &mut reader)?),
+            _ if sketches => return Err(EntryError::Rule(NO_SKETCHES)),
             REFUSAL => Self::Refusal(front.refusal(&mut reader)?),
             EMPTY_RUN => Self::Empty(front.empty_run(&mut reader)?),
             _ => return Err(EntryError::Tag("entry")),
@@ -203,6 +227,13 @@ impl Release {
             out.text(name);
             out.byte(*decimals);
         }
+        if !self.sketches.is_empty() {
+            out.length(self.sketches.len());
+            for SketchColumn { kind, name } in &self.sketches {
+                out.byte(kind.tag());
+                out.text(name);
+            }
+        }
         out.length(self.cells.len());
         out.length(self.suppressed.len());
         for dimension in 0..self.dimensions.len() {
@@ -214,9 +245,13 @@ impl Release {
         for measure in 0..self.measures.len() {
             write_columns(out, || self.cells.iter().map(move |cell| &cell.measures[measure]));
         }
+        for sketch in 0..self.sketches.len() {
+            self.cells.iter().for_each(|cell| out.length(cell.sketches[sketch].len()));
+            self.cells.iter().for_each(|cell| out.bytes(&cell.sketches[sketch]));
+        }
     }
 
-    fn read_body(front: Front, reader: &mut Reader<'_>) -> Result<Self, EntryError> {
+    fn read_body(front: Front, has_sketches: bool, reader: &mut Reader<'_>) -> Result<Self, EntryError> {
         let Front { product, window, closed_through, contract, salt } = front;
         let revision = reader.small()?;
         let method = match reader.byte()? {
@@ -233,9 +268,18 @@ impl Release {
         })?
         .into_iter()
         .unzip();
+        let sketches = match has_sketches {
+            true => read_list(reader, SKETCHES_MAX, |reader| {
+                let kind = SketchKind::read(reader)?;
+                Ok(SketchColumn { kind, name: reader.text(COLUMN_NAME_BYTES_MAX)?.to_owned() })
+            })?,
+            false => Vec::new(),
+        };
+        rule(has_sketches != sketches.is_empty(), NO_SKETCHES)?;
         let cells = reader.length(CELLS_MAX)?;
         let held = reader.length(CELLS_MAX - cells)?;
         rule(cells * measures.len() <= STATES_MAX, "too many states")?;
+        rule(cells * sketches.len() <= STATES_MAX, "too many sketches")?;
         let mut coordinates = read_coordinates(reader, cells + held, dimensions.len())?;
         let suppressed = coordinates
             .split_off(cells)
@@ -244,11 +288,20 @@ impl Release {
             .collect::<Result<_, EntryError>>()?;
         let mut cells = coordinates
             .into_iter()
-            .map(|coordinate| Ok(Cell { coordinate, observations: reader.unsigned()?, measures: Vec::new() }))
+            .map(|coordinate| {
+                let (measures, sketches) = (Vec::new(), Vec::new());
+                Ok(Cell { coordinate, observations: reader.unsigned()?, measures, sketches })
+            })
             .collect::<Result<Vec<_>, EntryError>>()?;
         for _ in 0..measures.len() {
             let states = read_columns(reader, cells.len())?;
             cells.iter_mut().zip(states).for_each(|(cell, state)| cell.measures.push(state));
+        }
+        for _ in 0..sketches.len() {
+            let lengths = (0..cells.len()).map(|_| reader.length(SKETCH_BYTES_MAX)).collect::<Result<Vec<_>, _>>()?;
+            for (cell, length) in cells.iter_mut().zip(lengths) {
+                cell.sketches.push(reader.slice(length)?.to_vec());
+            }
         }
         Ok(Self {
             product,
@@ -260,6 +313,7 @@ impl Release {
             dimensions,
             measures,
             decimals,
+            sketches,
             cells,
             suppressed,
             suppressed_share,

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::number::{COUNT_MAX, DECIMALS_MAX, VALUE_MAX};
+use crate::sketch::{Distinct, Quantiles, SKETCH_BYTES_MAX, SketchError};
 
 fn text(value: &str) -> String {
     value.to_owned()
@@ -20,16 +21,19 @@ fn release() -> Release {
         dimensions: vec![text("borough")],
         measures: vec![text("speed"), text("fare")],
         decimals: vec![2, 0],
+        sketches: vec![],
         cells: vec![
             Cell {
                 coordinate: vec![text("Bronx")],
                 observations: 10,
                 measures: vec![state(10, -100, 1_000), state(0, 0, 0)],
+                sketches: vec![],
             },
             Cell {
                 coordinate: vec![text("Queens")],
                 observations: 300,
                 measures: vec![state(299, 64, 0), state(1, 0, 0)],
+                sketches: vec![],
             },
         ],
         suppressed: vec![Suppressed { coordinate: vec![text("Harbour")], reason: SuppressionReason::BelowThreshold }],
@@ -75,8 +79,13 @@ fn golden_bytes_of_an_open_release_with_extremes() {
         measures: vec![text("speed")],
         decimals: vec![2],
         cells: vec![
-            Cell { coordinate: vec![text("A")], observations: 1, measures: vec![state(-1)] },
-            Cell { coordinate: vec![text("B")], observations: 1, measures: vec![MeasureState::default()] },
+            Cell { coordinate: vec![text("A")], observations: 1, measures: vec![state(-1)], sketches: vec![] },
+            Cell {
+                coordinate: vec![text("B")],
+                observations: 1,
+                measures: vec![MeasureState::default()],
+                sketches: vec![],
+            },
         ],
         suppressed: vec![],
         suppressed_share: ShareBand::None,
@@ -89,6 +98,109 @@ fn golden_bytes_of_an_open_release_with_extremes() {
     golden.extend([1, 1, 12, 1, 0, 1, 1]);
     assert_eq!(entry.encode(), golden);
     assert_eq!(Entry::decode(&golden), Ok(entry));
+}
+
+/// Two cells of an open product: quantiles of the speed, and distinct cars of the first alone.
+fn sketched() -> Release {
+    let state = |sum: i64| MeasureState { count: 1, sum: sum.into(), sum_squares: 0, min: None, max: None };
+    let mut quantiles = [Quantiles::default(), Quantiles::default()];
+    quantiles.iter_mut().zip([150, -50]).for_each(|(sketch, value)| sketch.observe(value, 2));
+    let mut cars = Distinct::default();
+    cars.observe(b"a car");
+    let cell = |name: &str, sum: i64, sketches: Vec<Vec<u8>>| Cell {
+        coordinate: vec![text(name)],
+        observations: 1,
+        measures: vec![state(sum)],
+        sketches,
+    };
+    let cells = vec![
+        cell("A", 150, vec![quantiles[0].to_bytes(), cars.to_bytes()]),
+        cell("B", -50, vec![quantiles[1].to_bytes(), vec![]]),
+    ];
+    Release {
+        method: MethodTag::Open,
+        measures: vec![text("speed")],
+        decimals: vec![2],
+        sketches: vec![
+            SketchColumn { kind: SketchKind::Quantiles, name: text("speed") },
+            SketchColumn { kind: SketchKind::Distinct, name: text("car") },
+        ],
+        cells,
+        suppressed: vec![],
+        suppressed_share: ShareBand::None,
+        coverage: ReleaseCoverage { observations: 2, sources: 0 },
+        ..release()
+    }
+}
+
+#[test]
+fn golden_bytes_of_a_release_with_sketches() {
+    let entry = Entry::Release(sketched());
+    let mut golden = front(1);
+    golden[0] = 2;
+    golden.extend([0, 1, 2, 0, 0]); // revision, open, observations, sources, share
+    golden.extend(b"\x01\x07borough\x01\x05speed\x02");
+    golden.extend(b"\x02\x01\x05speed\x02\x03car"); // the columns of sketches
+    golden.extend(b"\x02\x00\x01A\x01B");
+    golden.extend([1, 1]); // observations
+    golden.extend([1, 1, 1, 0xac, 2, 99]); // speed: counts, sums
+    golden.extend([16, 16]);
+    golden.extend([2, 2, 15, 4, 200, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f]); // KLL of 1.5
+    golden.extend([2, 2, 15, 4, 200, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0xe0, 0xbf]); // KLL of -0.5
+    golden.extend([12, 0]);
+    golden.extend([2, 1, 7, 12, 3, 8, 1, 8]); // HLL: a list of one coupon
+    golden.extend([0xea, 0x80, 0x2a, 0x07]);
+    assert_eq!(entry.encode(), golden);
+    assert_eq!(Entry::decode(&golden), Ok(entry));
+}
+
+#[test]
+fn a_release_has_one_encoding_with_sketches_and_one_without() {
+    // version 2 without a column of sketches, and of a refusal
+    let mut none = Entry::Release(sketched()).encode();
+    let at = none.windows(3).position(|bytes| bytes == [2, 1, 5]).unwrap();
+    none.splice(at..at + 12, [0]);
+    assert_eq!(Entry::decode(&none), Err(EntryError::Rule("an encoding for sketches, of which there are none")));
+    let mut refusal = front(2);
+    refusal[0] = 2;
+    refusal.extend([1, 2]);
+    assert_eq!(Entry::decode(&refusal), Err(EntryError::Rule("an encoding for sketches, of which there are none")));
+}
+
+#[test]
+fn sketches_that_contradict_the_rest_are_refused() {
+    type Change = fn(&mut Release);
+    let broken: [(Change, &str); 8] = [
+        (|r| r.method = MethodTag::Threshold { k: 10 }, "quantiles of a threshold product hold single values"),
+        (|r| r.sketches[0].name = text("fare"), "quantiles of what is no measure"),
+        (|r| r.sketches[1].name.clear(), "the name of a column is empty or too long"),
+        (|r| r.sketches[1] = r.sketches[0].clone(), "a column is sketched twice"),
+        (|r| r.cells[0].sketches.truncate(1), "a cell has not one sketch for each column of them"),
+        (|r| r.cells[0].sketches[0].clear(), "quantiles of another number of values"),
+        (|r| (r.cells[0].observations, r.cells[0].measures[0].count) = (1, 2), "quantiles of another number of values"),
+        (|r| r.sketches.extend(vec![r.sketches[1].clone(); SKETCHES_MAX]), "too many columns of sketches"),
+    ];
+    for (change, message) in broken {
+        let mut release = sketched();
+        change(&mut release);
+        assert_eq!(Entry::Release(release).check(), Err(EntryError::Rule(message)));
+    }
+    let mut garbage = sketched();
+    garbage.cells[0].sketches[1] = vec![0; 12];
+    assert_eq!(Entry::Release(garbage).check(), Err(EntryError::Sketch(SketchError::Malformed)));
+    // a threshold product's distinct values leave
+    let mut threshold = sketched();
+    threshold.method = MethodTag::Threshold { k: 10 };
+    threshold.sketches.remove(0);
+    threshold.cells.iter_mut().for_each(|cell| drop(cell.sketches.remove(0)));
+    assert_eq!(Entry::Release(threshold).check(), Ok(()));
+}
+
+#[test]
+fn states_and_sketches_share_their_room() {
+    let sketch = vec![0; SKETCH_BYTES_MAX];
+    let fit = |states, sketches| sketches_fit(states, std::iter::repeat_n(&sketch[..], sketches));
+    assert!(fit(STATES_MAX, 0) && !fit(STATES_MAX, 1) && fit(10_000, 1_000) && !fit(0, 2_000));
 }
 
 #[test]
@@ -129,7 +241,7 @@ fn a_prefix_and_a_longer_text_are_no_entry() {
     let longer = [&bytes[..], &[0]].concat();
     assert_eq!(Entry::decode(&longer), Err(CodecError::Trailing.into()));
     assert_eq!(Entry::decode(&vec![1; ENTRY_BYTES_MAX + 1]), Err(EntryError::TooLong));
-    assert_eq!(Entry::decode(&[2]), Err(EntryError::Version(2)));
+    assert_eq!(Entry::decode(&[3]), Err(EntryError::Version(3)));
 }
 
 #[test]
@@ -169,7 +281,7 @@ fn what_contradicts_itself_is_refused() {
         (|r| r.method = MethodTag::Threshold { k: 0 }, "a threshold of nothing"),
         (|r| r.measures.truncate(1), "not one number of decimals for each measure"),
         (|r| r.decimals[0] = 10, "too many decimals"),
-        (|r| r.dimensions[0].clear(), "the name of a dimension or measure is empty or too long"),
+        (|r| r.dimensions[0].clear(), "the name of a column is empty or too long"),
         (|r| r.dimensions.push(text("hour")), "a coordinate has not one value for each dimension"),
         (|r| r.cells.swap(0, 1), "cells are not in order"),
         (|r| r.cells[1].coordinate = r.cells[0].coordinate.clone(), "cells are not in order"),
@@ -205,7 +317,7 @@ fn what_contradicts_itself_is_refused() {
 fn bounds_on_numbers_are_kept() {
     let mut many = release();
     many.dimensions.clear();
-    many.cells = vec![Cell { coordinate: vec![], observations: 1, measures: vec![] }; CELLS_MAX + 1];
+    many.cells = vec![Cell { coordinate: vec![], observations: 1, measures: vec![], sketches: vec![] }; CELLS_MAX + 1];
     assert_eq!(Entry::Release(many).check(), Err(EntryError::Rule("too many cells")));
     let mut long = release();
     let cell = |n: usize| Cell { coordinate: vec![format!("{n:0>250}")], ..release().cells[0].clone() };
@@ -216,8 +328,8 @@ fn bounds_on_numbers_are_kept() {
 
 #[test]
 fn the_bounds_leave_room_below_the_longest_entry() {
-    let state_bytes = 7 + 13 + 19 + 6 + 6; // count, sum, sum of squares, least, greatest
-    let names = (DIMENSIONS_MAX + MEASURES_MAX) * (COLUMN_NAME_BYTES_MAX + 2);
+    let state_bytes = layout::STATE_BYTES_MAX; // of states, or of sketches instead
+    let names = (DIMENSIONS_MAX + MEASURES_MAX + SKETCHES_MAX) * (COLUMN_NAME_BYTES_MAX + 2);
     let cells = CELLS_MAX * (7 + 1); // observations, reason
     let front = 1_000;
     assert!(front + names + cells + COORDINATES_BYTES_MAX + STATES_MAX * state_bytes <= ENTRY_BYTES_MAX);
@@ -283,6 +395,7 @@ fn any_cells(coordinates: Vec<Vec<String>>, published: Vec<[bool; 4]>) -> impl S
             coordinate: coordinate.clone(),
             observations,
             measures,
+            sketches: vec![],
         })
     });
     cells.collect::<Vec<_>>()
@@ -336,6 +449,61 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         Entry::Empty(EmptyRun { product, start, end, windows, contract, closed_through, zero, salt })
     });
     prop_oneof![4 => any_release(), 1 => refusal, 1 => empty]
+}
+
+/// Open releases with sketches of a measure and of a column's distinct values.
+fn any_sketched() -> impl Strategy<Value = Entry> {
+    let cell = (vec(-VALUE_MAX..=VALUE_MAX, 0..300), vec(any::<u64>(), 0..500));
+    (any_front(), btree_set("\\PC{0,3}", 0..4), vec(cell, 4)).prop_map(|(front, names, cells)| {
+        let cell = |(name, (values, cars)): (String, (Vec<i64>, Vec<u64>))| {
+            let (mut state, mut quantiles, mut distinct) = Default::default();
+            values.iter().for_each(|value| MeasureState::observe(&mut state, *value).unwrap());
+            values.iter().for_each(|value| Quantiles::observe(&mut quantiles, *value, 2));
+            cars.iter().for_each(|car| Distinct::observe(&mut distinct, &car.to_be_bytes()));
+            let quantiles = if values.is_empty() { vec![] } else { quantiles.to_bytes() };
+            let distinct = if cars.is_empty() { vec![] } else { distinct.to_bytes() };
+            Cell {
+                coordinate: vec![name],
+                observations: 1_000,
+                measures: vec![state],
+                sketches: vec![quantiles, distinct],
+            }
+        };
+        let cells: Vec<Cell> = names.into_iter().zip(cells).map(cell).collect();
+        let observations = cells.len() as u64 * 1_000;
+        let coverage = ReleaseCoverage { observations, sources: 0 };
+        let Release { product, window, revision, contract, closed_through, salt, .. } = front;
+        Entry::Release(Release {
+            product,
+            window,
+            revision,
+            contract,
+            closed_through,
+            salt,
+            cells,
+            coverage,
+            ..sketched()
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_release_with_sketches_comes_back_from_its_bytes_and_takes_no_harm_of_changes(
+        entry in any_sketched(), changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = entry.encode();
+        prop_assert_eq!(Entry::decode(&bytes), Ok(entry));
+        for (index, byte) in changes {
+            let index = index.index(bytes.len());
+            bytes[index] = byte;
+        }
+        if let Ok(entry) = Entry::decode(&bytes) {
+            prop_assert_eq!(entry.encode(), bytes);
+        }
+    }
 }
 
 proptest! {

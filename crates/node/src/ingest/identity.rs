@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::IngestError;
 
-/// The domain's secret under which contributors are hashed: without it nobody can try out identities.
+/// The domain's secret under which contributors, and values that are counted distinct, are hashed: without it nobody can try out identities.
 #[derive(Clone)]
 pub struct ContributorSecret(hmac::Key);
 
@@ -114,13 +114,33 @@ pub(super) fn contributors(
     dataset: &DatasetName,
     secret: &ContributorSecret,
 ) -> Result<FixedSizeBinaryArray, IngestError> {
+    keyed(column, &[dataset.as_str().as_bytes(), &[0]].concat(), secret)
+}
+
+/// Hashes the values of a column whose distinct values are counted, null where there is none: keyed with the domain's
+/// secret, and others than a contributor's, so that neither tells the other.
+pub(super) fn distinct(
+    column: &ArrayRef,
+    dataset: &DatasetName,
+    name: &str,
+    secret: &ContributorSecret,
+) -> Result<FixedSizeBinaryArray, IngestError> {
+    // no value's canonical form begins with this byte
+    keyed(column, &[dataset.as_str().as_bytes(), &[0, u8::MAX], name.as_bytes(), &[0]].concat(), secret)
+}
+
+/// HMAC-SHA256 of each value after the label; null where there is no value.
+fn keyed(column: &ArrayRef, label: &[u8], secret: &ContributorSecret) -> Result<FixedSizeBinaryArray, IngestError> {
     let canonical = Canonical::of(column)?;
     let mut hashes = FixedSizeBinaryBuilder::with_capacity(column.len(), HASH_BYTES as i32);
     let mut bytes = Vec::new();
     for row in 0..column.len() {
+        if column.is_null(row) {
+            hashes.append_null();
+            continue;
+        }
         bytes.clear();
-        bytes.extend_from_slice(dataset.as_str().as_bytes());
-        bytes.push(0);
+        bytes.extend_from_slice(label);
         canonical.write(row, &mut bytes);
         let tag = hmac::sign(&secret.0, &bytes);
         hashes.append_value(&tag.as_ref()[..HASH_BYTES]).expect("each hash has the same width");
@@ -163,6 +183,15 @@ mod tests {
         assert_eq!(hash(&dataset, 1), hash(&dataset, 1));
         assert_ne!(hash(&dataset, 1), hash(&dataset, 2));
         assert_ne!(hash(&dataset, 1), hash(&other, 1));
+        let values = texts(&[None, Some("medallion")]);
+        let value = |dataset, name, secret: u8| {
+            let hashes = distinct(&values, dataset, name, &ContributorSecret::new(&[secret; 32])).unwrap();
+            assert!(hashes.is_null(0));
+            hashes.value(1).to_vec()
+        };
+        assert_eq!(value(&dataset, "car", 1), value(&dataset, "car", 1));
+        let others = [value(&dataset, "car", 2), value(&other, "car", 1), value(&dataset, "bus", 1), hash(&dataset, 1)];
+        assert!(others.iter().all(|other| *other != value(&dataset, "car", 1)));
         assert_eq!(format!("{:?}", ContributorSecret::new(&[7; 32])), "ContributorSecret");
     }
 

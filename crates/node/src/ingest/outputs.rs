@@ -13,7 +13,7 @@ use civicmesh_observation::{Layout, Observations};
 
 use super::column::unfit;
 use super::error::IngestError;
-use super::identity::{ContributorSecret, contents, contributors, keys};
+use super::identity::{ContributorSecret, contents, contributors, distinct, keys};
 use super::lookup::text;
 use super::recipe::{ColumnPlace, without};
 use super::reject::Reason;
@@ -26,7 +26,9 @@ pub(super) struct Outputs {
     time: usize,
     dimensions: Vec<Output>,
     measures: Vec<MeasureOutput>,
+    distinct: Vec<Output>,
     contributor: ContributorOutput,
+    secret: ContributorSecret,
     key: Vec<usize>,
 }
 
@@ -46,7 +48,7 @@ struct MeasureOutput {
 
 enum ContributorOutput {
     None,
-    Hashed(Output, ContributorSecret),
+    Hashed(Output),
     Count(Output),
 }
 
@@ -57,6 +59,8 @@ pub(super) struct Shaped {
     pub dimensions: Vec<ArrayRef>,
     /// Scaled, in the layout's order.
     pub measures: Vec<ArrayRef>,
+    /// As keyed hashes, in the layout's order.
+    distinct: Vec<ArrayRef>,
     contributor: Option<ArrayRef>,
     /// Key and content.
     pub identity: Option<(ArrayRef, ArrayRef)>,
@@ -80,12 +84,10 @@ impl Outputs {
             let output = find("measure", &column.name, &[InputKind::Integer, InputKind::Number])?;
             Ok::<_, IngestError>(MeasureOutput::new(output, measure))
         });
+        let distinct = layout.distinct.iter().map(|name| find("column of distinct values", name, &InputKind::ALL));
         let contributor = match &dataset.contributor {
             Contributor::None | Contributor::Row => ContributorOutput::None,
-            Contributor::Column(name) => {
-                let output = find("contributor", name, &InputKind::ALL)?;
-                ContributorOutput::Hashed(output, secret.clone())
-            }
+            Contributor::Column(name) => ContributorOutput::Hashed(find("contributor", name, &InputKind::ALL)?),
             Contributor::Count(name) => ContributorOutput::Count(find("contributor", name, &[InputKind::Integer])?),
         };
         let key = dataset.key.iter().map(|name| Ok(find("key", name, &InputKind::ALL)?.column));
@@ -94,7 +96,9 @@ impl Outputs {
             time: find("time", &dataset.time.column, &[InputKind::Timestamp])?.column,
             dimensions: dimensions.collect::<Result<_, _>>()?,
             measures: measures.collect::<Result<_, _>>()?,
+            distinct: distinct.collect::<Result<_, _>>()?,
             contributor,
+            secret: secret.clone(),
             key: key.collect::<Result<_, IngestError>>()?,
             layout,
         })
@@ -119,17 +123,24 @@ impl Outputs {
         for measure in &self.measures {
             measure.shape(chunk);
         }
+        for Output { name, column } in &self.distinct {
+            let values = distinct(&chunk.columns[*column], &self.dataset, name, &self.secret)?;
+            add(chunk, Arc::new(values));
+        }
         self.shape_contributor(chunk)?;
         // all that is rejected is out by now, and the columns have their final rows
         let mut made = chunk.columns.split_off(first);
         chunk.exact.truncate(first);
-        let contributor = (made.len() > self.dimensions.len() + self.measures.len()).then(|| made.pop()).flatten();
+        let others = self.dimensions.len() + self.measures.len() + self.distinct.len();
+        let contributor = (made.len() > others).then(|| made.pop()).flatten();
+        let distinct = made.split_off(self.dimensions.len() + self.measures.len());
         let measures = made.split_off(self.dimensions.len());
         let times = chunk.columns[self.time].as_primitive::<TimestampMicrosecondType>().clone();
         let mut shaped = Shaped {
             time: Arc::new(times.with_timezone("UTC")),
             dimensions: made,
             measures,
+            distinct,
             contributor,
             identity: None,
         };
@@ -142,7 +153,7 @@ impl Outputs {
     }
 
     fn shape_contributor(&self, chunk: &mut Chunk) -> Result<(), IngestError> {
-        let (ContributorOutput::Hashed(output, _) | ContributorOutput::Count(output)) = &self.contributor else {
+        let (ContributorOutput::Hashed(output) | ContributorOutput::Count(output)) = &self.contributor else {
             return Ok(());
         };
         let column = chunk.columns[output.column].clone();
@@ -160,7 +171,7 @@ impl Outputs {
         chunk.reject(&faults, &output.name, Some(column.as_ref()));
         let column = chunk.columns[output.column].clone();
         let values = match &self.contributor {
-            ContributorOutput::Hashed(_, secret) => Arc::new(contributors(&column, &self.dataset, secret)?),
+            ContributorOutput::Hashed(_) => Arc::new(contributors(&column, &self.dataset, &self.secret)?),
             _ => column,
         };
         add(chunk, values);
@@ -171,12 +182,13 @@ impl Outputs {
     pub fn observations(&self, shaped: Shaped) -> Result<Observations, IngestError> {
         let words = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
         let wrong = || IngestError::Contract("a dimension that cannot be held as text".to_owned());
-        let Shaped { time, dimensions, measures, contributor, identity } = shaped;
+        let Shaped { time, dimensions, measures, distinct, contributor, identity } = shaped;
         let mut columns = vec![time];
         for dimension in dimensions {
             columns.push(cast(&dimension, &words).map_err(|_| wrong())?);
         }
         columns.extend(measures);
+        columns.extend(distinct);
         columns.extend(contributor);
         columns.extend(identity.into_iter().flat_map(|(key, content)| [key, content]));
         let batch = RecordBatch::try_new(self.layout.schema(), columns);
@@ -207,7 +219,7 @@ fn add(chunk: &mut Chunk, column: ArrayRef) {
 impl Shaped {
     /// All that is stored of a row.
     fn stored(&self) -> impl Iterator<Item = &ArrayRef> {
-        let parts = [&self.dimensions, &self.measures];
+        let parts = [&self.dimensions, &self.measures, &self.distinct];
         std::iter::once(&self.time).chain(parts.into_iter().flatten()).chain(&self.contributor)
     }
 }

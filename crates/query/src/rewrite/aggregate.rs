@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use civicmesh_model::contract::Statistic;
-use datafusion::common::Result;
+use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, Cast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Aggregate, AggregateUDF, Expr, ExprSchemable, GroupingSet, LogicalPlan, lit, when};
+use datafusion::logical_expr::{
+    Aggregate, AggregateUDF, Expr, ExprSchemable, GroupingSet, LogicalPlan, SortExpr, lit, when,
+};
 
 use super::signed::signed_above;
 use super::{Kind, Rewrite, Rows, refusal};
-use crate::product::Product;
+use crate::error_bounds;
+use crate::product::{Need, Product};
+use crate::sketched::{Rank, Tells, sketch_function};
 use crate::state::{Merges, Says, state_function};
 
 impl Rewrite {
@@ -59,7 +63,7 @@ impl Rewrite {
             Expr::AggregateFunction(call) => call,
             _ => return Err(refusal::expression(&rows.product).into()),
         };
-        let name = func.name();
+        let (name, error) = error_bounds::of_name(func.name());
         let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = params;
         if name == "grouping" {
             let args = args.into_iter().map(|arg| self.key(rows, arg)).collect::<Result<_>>()?;
@@ -69,13 +73,25 @@ impl Rewrite {
         if let Some(Kind::Measure(product, measure)) = within.and_then(|argument| rows.bare(argument))
             && (takes_sketch(name) || (name == "count" && distinct))
         {
-            let name = if distinct { format!("{name} DISTINCT") } else { name.to_owned() };
-            return Err(refusal::sketch(product, *measure, &name).into());
+            let declared = &product.contract.measures[*measure];
+            if distinct || !takes_quantiles(name) || !declared.publishes(Statistic::Quantiles) {
+                let name = if distinct { format!("{name} DISTINCT") } else { name.to_owned() };
+                return Err(refusal::sketch(product, *measure, &name).into());
+            }
+            let tells = self.quantile(product, declared.decimals, name, &args, &order_by)?;
+            product.need(Need::Statistic(*measure, Statistic::Quantiles));
+            let filter = self.filter(rows, filter)?;
+            return Ok(call(
+                sketch_function(tells.or_error(error)),
+                args.into_iter().take(1).map(Expr::unalias).collect(),
+                false,
+                filter,
+            ));
         }
         let (Some(argument), 1, true, None) = (args.first(), args.len(), order_by.is_empty(), null_treatment) else {
             return Err(refusal::aggregate_function(&rows.product, name).into());
         };
-        let filter = filter.map(|filter| self.steady(rows, self.uncut(rows, *filter)?).map(Box::new)).transpose()?;
+        let filter = self.filter(rows, filter)?;
         let says = Says::of_sql(name);
         match (rows.bare(argument), says) {
             (Some(Kind::Measure(product, measure)), Some(says)) => {
@@ -85,6 +101,17 @@ impl Rewrite {
                 let func = self.of_measure(product, *measure, says, name)?;
                 Ok(call(func, vec![argument.clone().unalias()], false, filter))
             }
+            (Some(Kind::Distinct(product, column)), _) if name == "approx_distinct" && !distinct => {
+                product.need(Need::Distinct(*column));
+                Ok(call(
+                    sketch_function(Tells::Distinct.or_error(error)),
+                    vec![argument.clone().unalias()],
+                    false,
+                    filter,
+                ))
+            }
+            (Some(Kind::Distinct(product, column)), _) => Err(refusal::distinct(product, *column).into()),
+            _ if error => Err(refusal::no_error_bound(&rows.product, name).into()),
             (Some(Kind::Measure(product, _)), None) => Err(refusal::aggregate_function(product, name).into()),
             (Some(Kind::Time(_)), Some(Says::Count)) if !distinct => {
                 Ok(call(state_function(Says::Count, Merges::Weighted), vec![lit(1_i64), rows.weight()?], false, filter))
@@ -94,6 +121,39 @@ impl Rewrite {
                 self.of_steady(rows, func.clone(), says, argument, distinct, filter)
             }
         }
+    }
+
+    fn filter(&self, rows: &Rows, filter: Option<Box<Expr>>) -> Result<Option<Box<Expr>>> {
+        filter.map(|filter| self.steady(rows, self.uncut(rows, *filter)?).map(Box::new)).transpose()
+    }
+
+    /// What a function of quantiles tells: its rank is a constant, and counts from the other end where the order is
+    /// descending.
+    fn quantile(
+        &self,
+        product: &Product,
+        decimals: u8,
+        name: &str,
+        args: &[Expr],
+        order_by: &[SortExpr],
+    ) -> Result<Tells> {
+        match (name, args, order_by) {
+            ("median", [_], []) => return Ok(Tells::Median { decimals }),
+            ("approx_median", [_], []) => return Ok(Tells::Quantile(Rank::MIDDLE)),
+            _ => {}
+        }
+        // a third argument sizes a digest that is not used
+        let (2 | 3, 0 | 1) = (args.len(), order_by.len()) else {
+            return Err(refusal::aggregate_function(product, name).into());
+        };
+        let rank = self.constant(&args[1])?.and_then(|rank| rank.cast_to(&DataType::Float64).ok());
+        let rank = match rank {
+            Some(ScalarValue::Float64(Some(rank))) => Rank::of(rank),
+            _ => None,
+        };
+        let rank = rank.ok_or_else(|| refusal::rank(product, name))?;
+        let descending = order_by.first().is_some_and(|by| !by.asc);
+        Ok(Tells::Quantile(if descending { rank.reversed() } else { rank }))
     }
 
     /// The function over a measure's states, if its contract publishes what that needs.
@@ -116,7 +176,7 @@ impl Rewrite {
             if *need != Statistic::Count && !declared.publishes(*need) {
                 return Err(refusal::statistic(product, declared, name).into());
             }
-            product.need(measure, *need);
+            product.need(Need::Statistic(measure, *need));
         }
         Ok(state_function(says, Merges::States { decimals: declared.decimals }))
     }
@@ -161,6 +221,11 @@ impl Rewrite {
             _ => Err(refusal::aggregate_function(&rows.product, name).into()),
         }
     }
+}
+
+/// Whether the function tells a quantile.
+fn takes_quantiles(function: &str) -> bool {
+    matches!(function, "median" | "percentile_cont" | "approx_median" | "approx_percentile_cont")
 }
 
 /// Whether the function over a measure needs more of its values than sums and extremes.

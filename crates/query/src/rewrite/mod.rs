@@ -96,6 +96,8 @@ enum Kind {
     Time(Arc<Product>),
     /// A measure of the product: of cells, a state.
     Measure(Arc<Product>, usize),
+    /// A column whose distinct values are counted: of cells, a sketch.
+    Distinct(Arc<Product>, usize),
     /// How many observations a cell rests on.
     Weight,
 }
@@ -108,6 +110,7 @@ impl Rows {
         let kind = |column: usize| match (column, product.measure_at(column)) {
             (0, _) => Kind::Time(product.clone()),
             (_, Some(measure)) => Kind::Measure(product.clone(), measure),
+            _ if let Some(distinct) = product.distinct_at(column) => Kind::Distinct(product.clone(), distinct),
             _ if column == last => Kind::Weight,
             _ => Kind::Key,
         };
@@ -289,6 +292,7 @@ impl Rewrite {
                 Kind::Measure(product, measure) => {
                     return Err(refusal::group_by_measure(product, *measure).into());
                 }
+                Kind::Distinct(product, column) => return Err(refusal::distinct(product, *column).into()),
             }
         }
         let projection = Projection::try_new(exprs, Arc::new(rows.plan))?;

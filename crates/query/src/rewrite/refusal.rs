@@ -1,6 +1,6 @@
 //! What is said when a question is refused: why, in plain words, and a question that can be asked instead.
 
-use civicmesh_model::contract::{Measure, Statistic};
+use civicmesh_model::contract::{Measure, Method, Statistic};
 use civicmesh_model::time::{UtcMicros, Zone};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{LogicalPlan, Operator};
@@ -135,9 +135,40 @@ fn best_function(measure: &Measure) -> &'static str {
 /// A statistic that takes a sketch of a measure's values.
 pub(super) fn sketch(product: &Product, measure: usize, function: &str) -> QueryError {
     let measure = &product.contract.measures[measure];
-    let message =
+    let mut message =
         format!("{function} of {} takes a sketch of its values, and {} releases none", measure.name, product.id());
+    match (function.contains("distinct") || function.contains("DISTINCT"), &product.contract.method) {
+        (true, _) => message += ": distinct values are counted of texts that a contract names under `distinct`",
+        (false, Method::Open { .. }) => {
+            message += &format!(": `{}: {{publish: [sum, quantiles]}}` in its contract would", measure.name);
+        }
+        (false, Method::Threshold { .. }) => message += ", as that of a few values holds the values themselves",
+    }
     refused(RefusalCode::Statistic, message, format!("{}({})", best_function(measure), measure.name))
+}
+
+/// A column whose distinct values are counted, asked for anything else.
+pub(super) fn distinct(product: &Product, column: usize) -> QueryError {
+    let name = &product.contract.distinct[column].name;
+    let message =
+        format!("of {name} {} releases nothing but a sketch of how many distinct values it has", product.id());
+    refused(
+        RefusalCode::Statistic,
+        message,
+        format!("approx_distinct({name}), and error_bound(approx_distinct({name}))"),
+    )
+}
+
+/// A rank of a quantile that is no constant, or none.
+pub(super) fn rank(product: &Product, function: &str) -> QueryError {
+    let message = format!("{function} over {} takes a constant between 0 and 1", product.id());
+    refused(RefusalCode::Function, message, format!("{function}(…, 0.9)"))
+}
+
+/// A bound of something that rests on no sketch.
+pub(super) fn no_error_bound(product: &Product, function: &str) -> QueryError {
+    let message = format!("{function} over what it names of {} rests on no sketch of its owner's", product.id());
+    refused(RefusalCode::Function, message, format!("error_bound({function}(…)) of a column that is sketched"))
 }
 
 /// A sum over a level.

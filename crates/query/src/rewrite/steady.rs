@@ -25,6 +25,7 @@ impl Rewrite {
                 Kind::Key | Kind::Weight => Ok(expr),
                 Kind::Time(product) => Err(refusal::instant(product).into()),
                 Kind::Measure(product, measure) => Err(refusal::measure(product, *measure).into()),
+                Kind::Distinct(product, column) => Err(refusal::distinct(product, *column).into()),
             },
             Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Volatile => {
                 Err(refusal::function(&rows.product, call.func.name()).into())

@@ -61,6 +61,7 @@ fn world(dice: &mut Dice) -> (World, Calendar) {
             at: UtcMicros(at),
             coordinate: vec![format!("p{}", dice.roll(4)), format!("k{}", dice.roll(3))],
             values: vec![value(dice, 1_000_000), value(dice, 50)],
+            distinct: Vec::new(),
         }
     });
     let rows = rows.collect();

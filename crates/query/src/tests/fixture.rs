@@ -6,12 +6,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Decimal128Array, StringArray, TimestampMicrosecondArray};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::array_value_to_string;
-use civicmesh_model::contract::{Contract, Method};
+use civicmesh_model::contract::{Contract, Method, Statistic};
 use civicmesh_model::grain::Window;
 use civicmesh_model::number::MeasureState;
 use civicmesh_model::release::{
-    Cell, EmptyRun, Entry, MethodTag, Release, ReleaseCoverage, ShareBand, Suppressed, SuppressionReason,
+    Cell, EmptyRun, Entry, MethodTag, Release, ReleaseCoverage, ShareBand, SketchColumn, SketchKind, Suppressed,
+    SuppressionReason,
 };
+use civicmesh_model::sketch::{Distinct, Quantiles};
 use civicmesh_model::time::{UtcMicros, Zone};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::config::Dialect;
@@ -38,6 +40,18 @@ pub(super) fn contract(
     measures: &[(&str, &str)],
     k: Option<u64>,
 ) -> Arc<Contract> {
+    counting(id, dimensions, windows, measures, &[], k)
+}
+
+/// The same with columns whose distinct values are counted.
+pub(super) fn counting(
+    id: &str,
+    dimensions: &[&str],
+    windows: &str,
+    measures: &[(&str, &str)],
+    distinct: &[&str],
+    k: Option<u64>,
+) -> Arc<Contract> {
     let product = id.split_once('.').unwrap().1;
     let text = |name: &&str| format!("  - {{name: {name}, logicalType: string, description: d}}\n");
     let number = |(name, _): &(&str, &str)| format!("  - {{name: {name}, logicalType: number, description: d}}\n");
@@ -48,7 +62,7 @@ pub(super) fn contract(
         None => "{method: open, reason: r, approver: a}".to_owned(),
     };
     let columns: Vec<String> = std::iter::once(column("time", "timestamp"))
-        .chain(dimensions.iter().map(|name| column(name, "text")))
+        .chain(dimensions.iter().chain(distinct).map(|name| column(name, "text")))
         .chain(measures.iter().map(|(name, _)| column(name, "number")))
         .collect();
     let yaml = format!(
@@ -56,12 +70,13 @@ pub(super) fn contract(
          description: {{purpose: p}}\nschema:\n- name: {product}\n  properties:\n  \
          - {{name: time, logicalType: timestamp, description: d}}\n{}{}\
          customProperties:\n- property: civicmesh.terms\n  value:\n    windows: {{{windows}, lateness: 2 days}}\n    \
-         measures: {{{}}}\n    disclosure: {disclosure}\n    audience: city\n    \
+         measures: {{{}}}\n    distinct: [{}]\n    disclosure: {disclosure}\n    audience: city\n    \
          retention: {{raw: 20 years, releases: 20 years}}\n- property: civicmesh.dataset\n  value:\n    \
          time: {{column: time, zone: UTC}}\n    columns: {{{}}}\n{}",
-        dimensions.iter().map(text).collect::<String>(),
+        dimensions.iter().chain(distinct).map(text).collect::<String>(),
         measures.iter().map(number).collect::<String>(),
         measures.iter().map(term).collect::<Vec<_>>().join(", "),
+        distinct.join(", "),
         columns.join(", "),
         if k.is_some() { "    contributor: row\n" } else { "" },
     );
@@ -77,6 +92,8 @@ pub(super) struct Row {
     pub at: UtcMicros,
     pub coordinate: Vec<String>,
     pub values: Vec<Option<i64>>,
+    /// Of each column whose distinct values are counted.
+    pub distinct: Vec<Option<String>>,
 }
 
 pub(super) fn row(at: &str, coordinate: &[&str], values: &[Option<i64>]) -> Row {
@@ -84,6 +101,7 @@ pub(super) fn row(at: &str, coordinate: &[&str], values: &[Option<i64>]) -> Row 
         at: at.parse().unwrap(),
         coordinate: coordinate.iter().map(|value| (*value).to_owned()).collect(),
         values: values.to_vec(),
+        distinct: Vec::new(),
     }
 }
 
@@ -167,12 +185,24 @@ fn raw_table(table: &Table, zone: Zone) -> MemTable {
         let values = values.collect::<Decimal128Array>();
         columns.push(Arc::new(values.with_precision_and_scale(12, declared.decimals as i8).unwrap()));
     }
+    for column in 0..table.contract.distinct.len() {
+        let values = table.rows.iter().map(|row| row.distinct[column].as_deref());
+        columns.push(Arc::new(values.collect::<StringArray>()));
+    }
     let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
     MemTable::try_new(schema, vec![vec![batch]]).unwrap()
 }
 
-/// A window's cells, still whole: observations and states by coordinate.
-type Cells = BTreeMap<Vec<String>, (u64, Vec<MeasureState>)>;
+/// A window's cells, still whole.
+type Cells = BTreeMap<Vec<String>, Whole>;
+
+/// A cell, still whole.
+struct Whole {
+    observations: u64,
+    states: Vec<MeasureState>,
+    quantiles: Vec<Quantiles>,
+    distinct: Vec<Distinct>,
+}
 
 /// What the owner would release, from the contract's start until its last row (or its end).
 fn release(table: &Table, zone: Zone) -> Vec<Entry> {
@@ -181,11 +211,21 @@ fn release(table: &Table, zone: Zone) -> Vec<Entry> {
     let mut windows: BTreeMap<Window, Cells> = BTreeMap::new();
     for row in &table.rows {
         let cells = windows.entry(calendar.window_of(row.at)).or_default();
-        let empty = || (0, vec![MeasureState::default(); contract.measures.len()]);
-        let (observations, states) = cells.entry(row.coordinate.clone()).or_insert_with(empty);
-        *observations += 1;
-        for (state, value) in states.iter_mut().zip(&row.values) {
-            value.iter().for_each(|value| state.observe(*value).unwrap());
+        let empty = || Whole {
+            observations: 0,
+            states: vec![MeasureState::default(); contract.measures.len()],
+            quantiles: vec![Quantiles::default(); contract.measures.len()],
+            distinct: vec![Distinct::default(); contract.distinct.len()],
+        };
+        let cell = cells.entry(row.coordinate.clone()).or_insert_with(empty);
+        cell.observations += 1;
+        for (measure, value) in row.values.iter().enumerate() {
+            value.iter().for_each(|value| cell.states[measure].observe(*value).unwrap());
+            let decimals = contract.measures[measure].decimals;
+            value.iter().for_each(|value| cell.quantiles[measure].observe(*value, decimals));
+        }
+        for (sketch, value) in cell.distinct.iter_mut().zip(&row.distinct) {
+            value.iter().for_each(|value| sketch.observe(value.as_bytes()));
         }
     }
     let start = zone.start_of_local(contract.coverage.start);
@@ -221,7 +261,12 @@ fn disclose(contract: &Contract, window: Window, all: &Cells) -> Release {
     };
     let k = if let MethodTag::Threshold { k } = method { k } else { 1 };
     let (mut cells, mut suppressed, mut held) = (Vec::new(), Vec::new(), 0);
-    for (coordinate, (observations, states)) in all {
+    let mut sketches = Vec::new();
+    let quantiles = contract.measures.iter().filter(|measure| measure.publishes(Statistic::Quantiles));
+    sketches.extend(quantiles.map(|measure| SketchColumn { kind: SketchKind::Quantiles, name: measure.name.clone() }));
+    let distinct = contract.distinct.iter();
+    sketches.extend(distinct.map(|column| SketchColumn { kind: SketchKind::Distinct, name: column.name.clone() }));
+    for (coordinate, Whole { observations, states, quantiles, distinct }) in all {
         let coordinate = coordinate.clone();
         if *observations < k {
             held += observations;
@@ -229,7 +274,13 @@ fn disclose(contract: &Contract, window: Window, all: &Cells) -> Release {
         } else {
             let states = states.iter().zip(&contract.measures);
             let measures = states.map(|(state, measure)| published(state, measure)).collect();
-            cells.push(Cell { coordinate, observations: *observations, measures });
+            let of_measures = quantiles.iter().zip(&contract.measures);
+            let of_measures = of_measures.filter(|(_, measure)| measure.publishes(Statistic::Quantiles));
+            let of_measures =
+                of_measures.map(|(sketch, _)| if sketch.count() == 0 { vec![] } else { sketch.to_bytes() });
+            let of_columns = distinct.iter().map(|sketch| if sketch.is_empty() { vec![] } else { sketch.to_bytes() });
+            let sketches = of_measures.chain(of_columns).collect();
+            cells.push(Cell { coordinate, observations: *observations, measures, sketches });
         }
     }
     let observations = cells.iter().map(|cell| cell.observations).sum();
@@ -244,6 +295,7 @@ fn disclose(contract: &Contract, window: Window, all: &Cells) -> Release {
         dimensions: contract.dimensions.iter().map(|dimension| dimension.name.clone()).collect(),
         measures: measures.clone().map(|measure| measure.name.clone()).collect(),
         decimals: measures.map(|measure| measure.decimals).collect(),
+        sketches,
         cells,
         suppressed,
         suppressed_share: ShareBand::of(held, held + observations),

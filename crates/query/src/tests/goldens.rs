@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use datafusion::prelude::SessionContext;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 
-use super::fixture::{Node, Row, Table, World, contract, row};
+use super::fixture::{Node, Row, Table, World, contract, counting, row};
 
 const ALL: &str = "publish: [count, sum, sum_squares, min, max]";
 
@@ -47,6 +47,17 @@ fn world() -> World {
         &[("speed", "unit: mi/h, decimals: 2, min: 1, max: 80")],
         Some(10),
     );
+    let rides = counting(
+        "transit.rides",
+        &["line"],
+        "grain: 1 day, start: 2020-03-01, end: 2020-04-01",
+        &[
+            ("minutes", "unit: min, decimals: 1, publish: [sum, quantiles]"),
+            ("fare", "unit: USD, decimals: 2, publish: [sum]"),
+        ],
+        &["card"],
+        None,
+    );
     World::new(
         "America/New_York",
         vec![
@@ -54,6 +65,7 @@ fn world() -> World {
             Table { contract: flow, rows: riders() },
             Table { contract: air, rows: temperatures() },
             Table { contract: taxi, rows: trips() },
+            Table { contract: rides, rows: rides_of_march() },
         ],
     )
 }
@@ -84,6 +96,7 @@ fn riders() -> Vec<Row> {
         at: civicmesh_model::time::UtcMicros(start.0 + step * 300_000_000),
         coordinate: vec![["A", "B"][step as usize % 2].to_owned()],
         values: vec![(step % 11 != 3).then_some(step % 13)],
+        distinct: Vec::new(),
     };
     (0..71 * 12).map(reading).collect()
 }
@@ -94,6 +107,7 @@ fn temperatures() -> Vec<Row> {
         at: civicmesh_model::time::UtcMicros(start.0 + hour * 3_600_000_000),
         coordinate: Vec::new(),
         values: vec![Some(hour * 37 % 1_000 - 300)],
+        distinct: Vec::new(),
     };
     (0..71).map(reading).collect()
 }
@@ -105,6 +119,18 @@ fn trips() -> Vec<Row> {
         row(&format!("2020-03-{day:02}T15:00:{trip:02}Z"), &[borough], &[Some(1_000 + i64::from(trip))])
     };
     (1..=31).flat_map(|day| (0..15).map(move |n| trip(day, n))).collect()
+}
+
+/// Nine rides a day on each of two lines, some without minutes, of twelve cards in all.
+fn rides_of_march() -> Vec<Row> {
+    let ride = |day: i64, line: i64, ride: i64| {
+        let minutes = (ride != 4).then_some((day * 17 + line * 90 + ride * 41) % 600 + 30);
+        let card = (day + ride) % 5 > 0;
+        let card = card.then(|| format!("card {}", (day * 3 + ride * 2 + line) % 12));
+        let at = format!("2020-03-{day:02}T{:02}:00:00Z", 9 + ride);
+        Row { distinct: vec![card], ..row(&at, &[["A", "B"][line as usize]], &[minutes, Some(ride * 25)]) }
+    };
+    (1..=31).flat_map(|day| (0..2).flat_map(move |line| (0..9).map(move |turn| ride(day, line, turn)))).collect()
 }
 
 /// Either of the two that are asked.

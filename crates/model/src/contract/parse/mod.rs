@@ -40,9 +40,9 @@ pub(super) fn parse(text: &str, side: Side, findings: &mut Findings) -> Option<C
     let mut fields = Value::new(&root, "").fields(findings)?;
     let header = read_header(&mut fields, findings);
     let product = header.as_ref().map(|header| &header.product);
-    let schema = schema::read(&mut fields, product, findings);
+    let mut schema = schema::read(&mut fields, product, findings);
     let (terms_entry, dataset_entry) = read_entries(&mut fields, findings);
-    let mut terms = terms_entry.as_ref().and_then(|value| terms::read(value, &schema, findings));
+    let mut terms = terms_entry.as_ref().and_then(|value| terms::read(value, &mut schema, findings));
     let dataset = dataset_entry.as_ref().and_then(|value| match side {
         Side::Owner => dataset::read(value, product, findings).map(Some),
         Side::Peer => read_hash(value, findings).map(|_| None),
@@ -200,7 +200,7 @@ fn assemble(
     document: String,
 ) -> Contract {
     let Header { product, version, status, title, purpose } = header;
-    let schema::Schema { time, dimensions, measures: _, lines: _ } = schema;
+    let schema::Schema { time, dimensions, distinct, measures: _, lines: _ } = schema;
     let terms::Terms { windows, measures, method, audience, audience_line: _, retention } = terms;
     let terms::Windows { grain, coverage, lateness, idle_after } = windows;
     let hash = Hash32::of(&[document.as_bytes()]);
@@ -214,6 +214,7 @@ fn assemble(
         time_column,
         dimensions,
         measures,
+        distinct,
         grain,
         coverage,
         lateness,

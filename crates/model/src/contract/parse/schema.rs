@@ -3,7 +3,7 @@
 use super::reader::{Fields, Value, join};
 use super::tree::Node;
 use crate::contract::finding::Findings;
-use crate::contract::terms::Dimension;
+use crate::contract::terms::{Dimension, DistinctColumn};
 use crate::names::ProductId;
 
 /// Most dimensions and measures of a product.
@@ -86,8 +86,22 @@ pub(super) struct Schema {
     pub time: Option<String>,
     pub dimensions: Vec<Dimension>,
     pub measures: Vec<NumericColumn>,
-    /// Every dimension and measure with the line of its property.
+    /// Texts whose distinct values are counted, once the terms have said so; they are no dimensions then.
+    pub distinct: Vec<DistinctColumn>,
+    /// Every column but the time with the line of its property.
     pub lines: Vec<(String, u32)>,
+}
+
+impl Schema {
+    /// Takes the texts of these names out of the dimensions.
+    pub fn count_distinct(&mut self, names: &[&str]) {
+        let (distinct, dimensions) = std::mem::take(&mut self.dimensions)
+            .into_iter()
+            .partition(|dimension| names.contains(&dimension.name.as_str()));
+        self.dimensions = dimensions;
+        let column = |Dimension { name, description }| DistinctColumn { name, description };
+        self.distinct = Vec::<Dimension>::into_iter(distinct).map(column).collect();
+    }
 }
 
 /// A column of which terms must say the rest.

@@ -13,8 +13,10 @@ use crate::grain::Grain;
 use crate::number::{DECIMALS_MAX, parse_half_even};
 use crate::time::Span;
 
-/// What `publish` may not name in any method of this version, for want of which an author will look.
-const SKETCHES: &[&str] = &["quantiles", "quantile", "median", "histogram", "sketch", "kll", "hll", "distinct"];
+/// What an author may write for `quantiles`.
+const LIKE_QUANTILES: &[&str] = &["quantile", "percentiles", "percentile", "median", "histogram", "sketch", "kll"];
+/// What an author may write in `publish` for a count of distinct values.
+const LIKE_DISTINCT: &[&str] = &["distinct", "distincts", "count_distinct", "approx_distinct", "hll"];
 const WHY_NO_EXTREMES: &str = "a threshold product publishes count, sum and sum_squares only: with min, max or \
                                quantiles beside them all five fares of a five-trip cell could be rebuilt";
 
@@ -47,8 +49,12 @@ enum MethodKind {
     Threshold,
 }
 
-pub(super) fn read(value: &Value<'_>, schema: &Schema, findings: &mut Findings) -> Option<Terms> {
+pub(super) fn read(value: &Value<'_>, schema: &mut Schema, findings: &mut Findings) -> Option<Terms> {
     let mut fields = value.fields(findings)?;
+    if let Some(value) = fields.take("distinct") {
+        read_distinct(&value, schema, findings);
+    }
+    let schema = &*schema;
     let example = "{grain: 1 hour, start: 2024-01-01, lateness: 1 day}";
     let windows = fields.need("windows", findings, example).and_then(|value| read_windows(&value, findings));
     let example = "{method: threshold, k: 10, approver: ...}";
@@ -76,6 +82,22 @@ pub(super) fn read(value: &Value<'_>, schema: &Schema, findings: &mut Findings) 
     fields.finish(findings);
     let (windows, measures, method) = (windows?, measures?, method?);
     Some(Terms { windows, measures, method, audience: audience?, audience_line, retention: retention? })
+}
+
+/// The texts of the schema that are no dimensions: their distinct values are counted.
+fn read_distinct(value: &Value<'_>, schema: &mut Schema, findings: &mut Findings) {
+    let mut names = Vec::new();
+    for item in value.list(findings).unwrap_or_default() {
+        let Some(name) = item.text(findings) else { continue };
+        if !schema.dimensions.iter().any(|column| column.name == name) {
+            let mend = format!("add `- {{name: {name}, logicalType: string}}` to its properties");
+            item.error(findings, format!("the schema has no text `{name}`"), mend);
+        } else if names.contains(&name) {
+            item.error(findings, format!("`{name}` stands twice"), "leave one out");
+        }
+        names.push(name);
+    }
+    schema.count_distinct(&names);
 }
 
 fn read_windows(value: &Value<'_>, findings: &mut Findings) -> Option<Windows> {
@@ -252,7 +274,7 @@ fn scaled(value: &Value<'_>, decimals: u8, findings: &mut Findings) -> Option<i6
 fn published_by_default(method: Option<MethodKind>) -> BTreeSet<Statistic> {
     let moments = [Statistic::Count, Statistic::Sum, Statistic::SumSquares];
     match method {
-        Some(MethodKind::Open) => Statistic::ALL.into(),
+        Some(MethodKind::Open) => Statistic::EXACT.into(),
         _ => moments.into(),
     }
 }
@@ -267,16 +289,17 @@ fn read_publish(value: &Value<'_>, method: Option<MethodKind>, findings: &mut Fi
             complete = false;
             continue;
         };
-        let sketch = SKETCHES.contains(&text);
-        if threshold && (sketch || ["min", "max"].contains(&text)) {
+        let like_quantiles = LIKE_QUANTILES.contains(&text);
+        if threshold && (like_quantiles || ["min", "max", "quantiles"].contains(&text)) {
             item.error(findings, WHY_NO_EXTREMES, format!("leave `{text}` out"));
             complete = false;
-        } else if sketch {
-            item.error(
-                findings,
-                format!("`{text}` is not published yet"),
-                "write some of count, sum, sum_squares, min, max",
-            );
+        } else if like_quantiles {
+            item.error(findings, format!("`{text}` is not known"), "write `quantiles`");
+            complete = false;
+        } else if LIKE_DISTINCT.contains(&text) {
+            let message = "distinct values are counted of a text, not of a measure";
+            let mend = "name it in the schema as a string, and under `distinct: [NAME]` beside `measures`";
+            item.error(findings, message, mend);
             complete = false;
         } else {
             let statistic = item.word(findings, &words);

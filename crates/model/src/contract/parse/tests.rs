@@ -283,7 +283,7 @@ fn a_dimension_is_not_the_contributor() {
 fn open_needs_a_reason_an_approver_and_no_contributor() {
     let weather = contract(WEATHER);
     assert!(matches!(&weather.method, Method::Open { reason, .. } if reason.contains("no person")));
-    assert!(weather.measures.iter().all(|measure| measure.publish == Statistic::ALL.into()));
+    assert!(weather.measures.iter().all(|measure| measure.publish == Statistic::EXACT.into()));
     assert!(weather.measures[0].gauge);
     let reason = "reason: A public weather station concerns no person, ";
     assert_eq!(
@@ -300,6 +300,37 @@ fn open_needs_a_reason_an_approver_and_no_contributor() {
         [
             "taxi.yaml:48: civicmesh.dataset.contributor: rows with contributors are about people and cannot be open; write `method: threshold`, or leave contributor out"
         ]
+    );
+}
+
+#[test]
+fn sketches_leave_where_the_contract_says_so() {
+    let quantiles = contract(&WEATHER.replacen("gauge: true", "gauge: true, publish: [sum, quantiles]", 1));
+    let published = [Statistic::Count, Statistic::Sum, Statistic::Quantiles];
+    assert_eq!(quantiles.measures[0].publish, published.into());
+    assert_at_peer(&quantiles);
+    let like = |word: &str| {
+        let text = WEATHER.replacen("gauge: true", &format!("gauge: true, publish: [{word}]"), 1);
+        let findings = Contract::parse(&text, "x.yaml").unwrap_err();
+        findings[0].to_string().split_once(".publish: ").unwrap().1.to_owned()
+    };
+    assert_eq!(like("median"), "`median` is not known; write `quantiles`");
+    assert!(like("hll").starts_with("distinct values are counted of a text, not of a measure"));
+
+    let property = "  - {name: pickup_location_id, logicalType: string, description: Zone}\n";
+    let text = TAXI.replace("customProperties:", &format!("{property}customProperties:"));
+    let distinct = text.replace("    measures:", "    distinct: [pickup_location_id]\n    measures:");
+    // a dimension that is the contributor is refused; one whose distinct values are counted is none
+    let by_zone = "contributor: {column: pickup_location_id}";
+    assert!(Contract::parse(&text.replace("contributor: row", by_zone), "x.yaml").is_err());
+    let distinct = contract(&distinct.replace("contributor: row", by_zone));
+    let column = DistinctColumn { name: "pickup_location_id".to_owned(), description: "Zone".to_owned() };
+    assert_eq!((distinct.distinct.as_slice(), distinct.dimensions.len()), (&[column][..], 1));
+    assert_at_peer(&distinct);
+    refused(
+        "    measures:",
+        "    distinct: [driver]\n    measures:",
+        "taxi.yaml:17: civicmesh.terms.distinct: the schema has no text `driver`; add `- {name: driver, logicalType: string}` to its properties",
     );
 }
 
