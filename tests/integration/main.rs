@@ -18,6 +18,7 @@ mod postgres;
 mod power;
 mod sample;
 mod samples;
+mod sketches;
 mod surfaces;
 mod trust;
 mod windows;
