@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import compare  # noqa: E402
 import outside  # noqa: E402
 import pinned  # noqa: E402
+import sketched  # noqa: E402
 from dice import Dice, shrink  # noqa: E402
 from grammar import Grammar  # noqa: E402
 from made import Made  # noqa: E402
@@ -155,6 +156,25 @@ class Trial:
         relation, touched, refusal = self.question(Dice(replay=shrink(dice.choices, fails)))
         return report(where, self.disagreement(node, relation, touched, refusal), relation)
 
+    def sketched(self):
+        """Asks what sketches answer, of every node in turn."""
+        reports = []
+        questions = sketched.of(self.world, Dice(f"sketched {self.name} {self.seed}"))
+        for number, (product, sql, count, check) in enumerate(questions):
+            node = self.domains[number % len(self.domains)]
+            answer = do({"do": "ask", "node": node, "sql": sql.civic})
+            if "refused" in answer:
+                suppressed = product.threshold and answer["code"] == "ERROR_CODE_ALL_SUPPRESSED"
+                said = None if suppressed else f"refused: {answer['code']}: {answer['refused']}"
+            else:
+                _, true = self.truth.ask(sql.duck)
+                self.rows += len(true)
+                said = sketched.disagreement(answer, true, count, check)
+            if said:
+                where = f"world {self.name}, seed {self.seed}, sketched {number}, asked of {node}"
+                reports.append(report(where, said, Relation(sql, [])))
+        return reports
+
     def pinned(self):
         """Asks what was once answered wrongly."""
         reports = []
@@ -188,7 +208,7 @@ def run(questions, seed, folder):
         begun = time.monotonic()
         trial.open()
         opened = time.monotonic()
-        reports += trial.pinned()
+        reports += trial.pinned() + trial.sketched()
         found = 0
         for number in range(count):
             said = trial.trial(number)

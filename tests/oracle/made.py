@@ -11,7 +11,7 @@ import duckdb
 
 import civil
 import exact
-from product import Measure, Product
+from product import EVERYTHING, Measure, Product
 
 # Zones, and a day on which their clocks change (if they do).
 CITIES = [
@@ -41,6 +41,7 @@ customProperties:
     windows: {{grain: {grain}, start: {start}, end: {end}, lateness: {lateness}, empty: zero}}
     measures:
 {measures}
+    distinct: [{distinct}]
     disclosure: {{{disclosure}, approver: the test}}
     audience: city
     retention: {{raw: 30 years, releases: 30 years}}
@@ -82,13 +83,14 @@ class Made:
             districts,
             [Measure("km", 1, ("count", "sum", "sum_squares")), Measure("fare", 2, ("count", "sum", "sum_squares"))],
             threshold=True,
+            distinct=("car",),
         )
         readings = self.product(
             "air",
             "readings",
             "15 minutes",
             {"station": ["s1", "s2", "s3", "S1"]} | districts,
-            [Measure("no2", 3), Measure("temp", 1, ("count", "sum", "min", "max"), gauge=True)],
+            [Measure("no2", 3, (*EVERYTHING, "quantiles")), Measure("temp", 1, ("count", "sum", "min", "max"), gauge=True)],
         )
         noise = self.product(
             "air", "noise", "3 hours", districts | {"indoor": ["false", "true"]}, [Measure("level", 1)]
@@ -105,11 +107,11 @@ class Made:
             self.open(product, rows)
         self.trips(trips)
 
-    def product(self, domain, name, grain, dimensions, measures, threshold=False):
+    def product(self, domain, name, grain, dimensions, measures, threshold=False, distinct=()):
         start, end = self.monday, self.end
         if grain == "1 month":
             start, end = start.replace(day=1), (end + timedelta(days=31)).replace(day=1)
-        product = Product(domain, name, grain, measures, dimensions, start, end, threshold)
+        product = Product(domain, name, grain, measures, dimensions, start, end, threshold, distinct)
         self.products.append(product)
         return product
 
@@ -125,7 +127,7 @@ class Made:
         return found
 
     def contract(self, product, reading, columns):
-        logical = [f"  - {{name: {name}, logicalType: string}}" for name in product.dimensions]
+        logical = [f"  - {{name: {name}, logicalType: string}}" for name in [*product.dimensions, *product.distinct]]
         logical += [f"  - {{name: {measure.name}, logicalType: number}}" for measure in product.measures]
         lines = []
         for measure in product.measures:
@@ -146,6 +148,7 @@ class Made:
             zone=self.clock.zone,
             properties="\n".join(logical),
             measures="\n".join(lines),
+            distinct=", ".join(product.distinct),
             disclosure=disclosure,
             columns="\n".join(f"      {name}: {kind}" for name, kind in columns.items()),
             reading=reading,
@@ -270,10 +273,9 @@ class Made:
         for _, us, (district, car), values in early:
             scaled = tuple(kept(product, measure, text) for measure, text in zip(product.measures, values))
             cells[self.clock.local(us).date(), district].append((us, car, (district,), scaled))
-        strip = [(us, dimensions, scaled) for rows in cells.values() for us, _, dimensions, scaled in rows]
-        published = [
-            (us, dimensions, scaled) for rows in cells.values() if leaves(rows) for us, _, dimensions, scaled in rows
-        ]
+        told = lambda rows: [(us, dimensions, scaled, (car,)) for us, car, dimensions, scaled in rows]
+        strip = [row for rows in cells.values() for row in told(rows)]
+        published = [row for rows in cells.values() if leaves(rows) for row in told(rows)]
         self.tables.append((product, published, strip))
 
     def deliver(self, turn, product, source, name, names, rows, complete):

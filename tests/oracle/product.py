@@ -28,6 +28,8 @@ class Product:
     start: date
     end: date
     threshold: bool = False
+    # texts of which only the number of distinct values is told
+    distinct: tuple = ()
 
     @property
     def id(self):

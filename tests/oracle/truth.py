@@ -32,7 +32,7 @@ class Truth:
         self.trunc = lru_cache(maxsize=None)(lambda unit, quarter: clock.trunc(unit, quarter * QUARTER_US))
 
     def load(self, product, published, raw):
-        """Takes rows in, each (time in microseconds, dimensions, scaled values)."""
+        """Takes rows in, each (time in microseconds, dimensions, scaled values, values that are counted distinct if any)."""
         for schema, rows in (("published", published), ("raw", raw)):
             self._load(schema, product, rows)
 
@@ -44,17 +44,18 @@ class Truth:
         columns |= {dimension: "VARCHAR" for dimension in product.dimensions}
         columns |= {f"{measure.name}_i": "BIGINT" for measure in measures}
         columns |= {measure.name: f"DECIMAL(18, {measure.decimals})" for measure in measures}
+        columns |= {name: "VARCHAR" for name in product.distinct}
         with open(file, "w", newline="", encoding="utf-8") as out:
             writer = csv.writer(out, quoting=csv.QUOTE_ALL)
             writer.writerow(columns)
-            for us, dimensions, scaled in rows:
+            for us, dimensions, scaled, *counted in rows:
                 starts = [self.trunc(unit, us // QUARTER_US) for unit in units]
                 values = [
                     NULL if value is None else Decimal(value).scaleb(-measure.decimals)
                     for value, measure in zip(scaled, measures)
                 ]
                 scaled = [NULL if value is None else value for value in scaled]
-                writer.writerow([us, self.clock.local(us), *starts, *dimensions, *scaled, *values])
+                writer.writerow([us, self.clock.local(us), *starts, *dimensions, *scaled, *values, *sum(counted, ())])
         kinds = ", ".join(f"'{name}': '{kind}'" for name, kind in columns.items())
         times = ", ".join(
             ["make_timestamptz(us) AS time", *(f"make_timestamptz(u_{unit}) AS t_{unit}" for unit in units)]
