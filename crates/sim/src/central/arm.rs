@@ -17,8 +17,10 @@ use crate::up::town::{Settings, Town};
 
 /// The domain of the central brain.
 pub(super) const CENTRAL: &str = "central";
-/// How often peers are asked while a city is replayed: days go by in seconds.
-pub(super) const REPLAY_PULL_MS: u32 = 100;
+/// How often peers are asked while a city is replayed, at the most: days go by in seconds.
+const REPLAY_PULL_MS_MIN: u32 = 100;
+/// How often all of them together ask, at the most, in a second: a machine that does nothing else tells no cost.
+const REPLAY_PULLS_A_SECOND_MAX: u32 = 300;
 /// Longest wait until everything that was released is everywhere.
 const CONVERGE_MAX: Duration = Duration::from_secs(600);
 /// Pause between two looks at whether it is.
@@ -40,6 +42,8 @@ pub enum Way {
 pub(super) struct Arm<'c> {
     pub way: Way,
     pub town: Town,
+    /// How often each node asks each peer in this replay, in seconds.
+    pub pull_s: f64,
     city: &'c City,
     folder: std::path::PathBuf,
     ingest: BTreeMap<String, Client>,
@@ -49,7 +53,9 @@ pub(super) struct Arm<'c> {
 impl<'c> Arm<'c> {
     /// Founds and starts the city in a folder.
     pub(super) async fn start(way: Way, city: &'c City, folder: &Path) -> anyhow::Result<Arm<'c>> {
-        let settings = Settings { pull_ms: REPLAY_PULL_MS, postgres: false, department_tls: way == Way::Central };
+        let many = city.departments.len() as u32;
+        let pull_ms = REPLAY_PULL_MS_MIN.max(many * many * 1_000 / REPLAY_PULLS_A_SECOND_MAX);
+        let settings = Settings { pull_ms, postgres: false, department_tls: way == Way::Central };
         let mut town = Town::found(folder, &city.plan.name, city.zone, settings)?;
         match way {
             Way::Cluster => {
@@ -69,7 +75,7 @@ impl<'c> Arm<'c> {
             ingest.insert(of.domain.clone(), sends);
             query.insert(of.domain.clone(), asks);
         }
-        Ok(Arm { way, town, city, folder: folder.to_owned(), ingest, query })
+        Ok(Arm { way, town, pull_s: f64::from(pull_ms) / 1_000.0, city, folder: folder.to_owned(), ingest, query })
     }
 
     /// Sends one file of a department; `last` closes every window of the city. Returns whether it arrived: a link that is
@@ -80,6 +86,7 @@ impl<'c> Arm<'c> {
             Way::Central => of.gathered(CENTRAL).product,
         };
         let complete = match last {
+            true if of.real.is_some() => Complete::LastFull,
             true => Complete::Until(self.city.hour_start(self.city.plan.hours()).to_string()),
             false => Complete::No,
         };

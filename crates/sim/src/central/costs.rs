@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::city::{City, Department};
 
-use super::arm::{Arm, REPLAY_PULL_MS, Way};
+use super::arm::{Arm, Way};
 use super::meter::Reading;
 use super::plan::{Energy, Terms};
 
@@ -181,13 +181,13 @@ impl Costs {
         let idle = begun.used(&arm);
         let many = city.departments.len() as u64;
         let pairs = if way == Way::Cluster { many * (many - 1) } else { 0 };
-        let rounds = pairs as f64 * idle.wall_s * 1_000.0 / f64::from(REPLAY_PULL_MS);
+        let rounds = pairs as f64 * idle.wall_s / arm.pull_s;
         let round = if pairs == 0 { Used::default() } else { idle.times(1.0 / rounds) };
         let days = files.of.iter().map(Vec::len).max().unwrap_or(0) as f64 / 24.0;
         let mut touched = BTreeSet::new();
         let own = ask(&mut arm, city, terms, false, days, &mut touched).await?;
         let whole = ask(&mut arm, city, terms, true, days, &mut touched).await?;
-        let replayed = pairs as f64 * feeding.wall_s * 1_000.0 / f64::from(REPLAY_PULL_MS);
+        let replayed = pairs as f64 * feeding.wall_s / arm.pull_s;
         let feeding = feeding.without(round.times(replayed));
         arm.town.stop_all().await;
         let (vault_bytes, ledger_bytes) = arm.town.stored()?;

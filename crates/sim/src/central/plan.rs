@@ -89,7 +89,11 @@ impl Comparison {
     pub fn read(file: &Path) -> Result<Option<Comparison>, ScenarioError> {
         let text =
             std::fs::read_to_string(file).map_err(|error| ScenarioError::File { file: file.to_owned(), error })?;
-        Comparison::parse(&text, &file.display().to_string())
+        let mut found = Comparison::parse(&text, &file.display().to_string())?;
+        if let (Some(comparison), Some(folder)) = (&mut found, file.parent()) {
+            comparison.city.look_from(folder);
+        }
+        Ok(found)
     }
 
     /// Parses the text of a scenario; `file` is named in errors.

@@ -1,6 +1,6 @@
 //! What a scenario says of its city: how large it is, how clean its feeds are, and whether real files drive it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
@@ -133,6 +133,14 @@ impl CityPlan {
             within(key, share, 0.0, 0.5)?;
         }
         Ok(())
+    }
+
+    /// Files of real departments that are named without a root are looked for from `folder` on: that of the scenario.
+    pub fn look_from(&mut self, folder: &Path) {
+        for real in &mut self.real {
+            let named = std::iter::once(&mut real.contract).chain(&mut real.lookups).chain(&mut real.files);
+            named.for_each(|file| *file = folder.join(&*file));
+        }
     }
 
     /// Hours that the city lives.

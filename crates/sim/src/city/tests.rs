@@ -188,3 +188,16 @@ fn real_files_are_sent_on_in_order_and_whole() {
         city.departments[0].feeds(&city).map(|feed| String::from_utf8(feed.unwrap().csv).unwrap()).collect();
     assert_eq!(feeds, ["row,at\n1,a\n2,b\n", "row,at\n3,c\n", "row,at\n4,d"]);
 }
+
+#[test]
+fn the_contracts_for_real_files_are_ones_that_a_node_takes() {
+    let sim = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/sim/aarhus");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("road_segments.csv"), "REPORT_ID,POINT_1_POSTAL_CODE\n158895,8200\n").unwrap();
+    for name in ["traffic.yaml", "parking.yaml", "weather.yaml"] {
+        let file = folder.path().join(name);
+        fs::copy(sim.join(name), &file).unwrap();
+        let checked = civicmesh_node::contracts::check(&[file]);
+        assert!(checked[0].ok(), "{name}: {:?}", checked[0].findings);
+    }
+}

@@ -49,7 +49,10 @@ impl Up {
     /// The scenario cannot be used, the folder holds a city already, a node does not start.
     pub async fn run(&self, stop: impl Future<Output = ()>, say: &mut (dyn FnMut(&str) + Send)) -> anyhow::Result<()> {
         let text = fs::read_to_string(&self.scenario).with_context(|| self.scenario.display().to_string())?;
-        let scenario: UpScenario = toml::from_str(&text).with_context(|| self.scenario.display().to_string())?;
+        let mut scenario: UpScenario = toml::from_str(&text).with_context(|| self.scenario.display().to_string())?;
+        if let Some(folder) = self.scenario.parent() {
+            scenario.city.look_from(folder);
+        }
         let city = City::draw(self.seed, &scenario.city)?;
         let settings = Settings { pull_ms: PULL_MS, postgres: true, department_tls: false };
         let mut town = Town::found(&self.folder, &city.plan.name, city.zone, settings)?;
