@@ -157,6 +157,12 @@ impl<'c> Arm<'c> {
         Ok(())
     }
 
+    /// Pairs of a node and a peer that it asks for what is new.
+    pub(super) fn pairs(&self) -> u64 {
+        let nodes = self.town.domains().count() as u64;
+        nodes * nodes.saturating_sub(1)
+    }
+
     /// Stops all nodes and removes the folder.
     pub(super) async fn end(mut self) -> anyhow::Result<()> {
         self.town.stop_all().await;

@@ -180,13 +180,13 @@ impl Costs {
         sleep(IDLE).await;
         let idle = begun.used(&arm);
         let many = city.departments.len() as u64;
-        let pairs = if way == Way::Cluster { many * (many - 1) } else { 0 };
+        let pairs = arm.pairs();
         let rounds = pairs as f64 * idle.wall_s / arm.pull_s;
         let round = if pairs == 0 { Used::default() } else { idle.times(1.0 / rounds) };
         let days = files.of.iter().map(Vec::len).max().unwrap_or(0) as f64 / 24.0;
         let mut touched = BTreeSet::new();
-        let own = ask(&mut arm, city, terms, false, days, &mut touched).await?;
-        let whole = ask(&mut arm, city, terms, true, days, &mut touched).await?;
+        let own = ask(&mut arm, city, terms, false, (days, round), &mut touched).await?;
+        let whole = ask(&mut arm, city, terms, true, (days, round), &mut touched).await?;
         let replayed = pairs as f64 * feeding.wall_s / arm.pull_s;
         let feeding = feeding.without(round.times(replayed));
         arm.town.stop_all().await;
@@ -306,13 +306,13 @@ pub(super) async fn feed(arm: &mut Arm<'_>, city: &City, files: &Files) -> anyho
     arm.converge(&pairs, &closed).await
 }
 
-/// Asks as many questions as the terms say, in turn of each department.
+/// Asks as many questions as the terms say, in turn of each department. What peers ask each other meanwhile is taken out.
 async fn ask(
     arm: &mut Arm<'_>,
     city: &City,
     terms: &Terms,
     whole: bool,
-    days: f64,
+    (days, round): (f64, Used),
     touched: &mut BTreeSet<(String, String)>,
 ) -> anyhow::Result<Asked> {
     let many = city.departments.len();
@@ -333,7 +333,8 @@ async fn ask(
             touched.insert((at, part.domain.clone()));
         }
     }
-    asked.used = meter.used(arm);
+    let used = meter.used(arm);
+    asked.used = used.without(round.times(arm.pairs() as f64 * used.wall_s / arm.pull_s));
     asked.latencies_us.sort_unstable();
     Ok(asked)
 }

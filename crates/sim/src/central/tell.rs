@@ -24,7 +24,7 @@ pub fn figures(compared: &Compared) -> Result<Figures, serde_json::Error> {
         measured: serde_json::to_value(compared)?,
         title: compared.scenario.title.clone(),
         verdict: verdict(&wins),
-        holds: true,
+        holds: None,
         purpose: format!(
             "The same {} rows of {} departments over {} days, on the same code: once all sent to one central node, once kept by a \
              cluster of nodes that exchange releases.",
@@ -149,7 +149,7 @@ fn junk(costs: &Costs) -> f64 {
 
 fn joules(number: f64) -> String {
     match number {
-        _ if number >= 3.6e6 => format!("{} kWh", plain(number / 3.6e6)),
+        _ if number >= 1e6 => format!("{} MJ", plain(number / 1e6)),
         _ if number >= 1e3 => format!("{} kJ", plain(number / 1e3)),
         _ => format!("{} J", plain(number)),
     }
@@ -448,6 +448,9 @@ fn notes(terms: &Terms, central: &Costs) -> Vec<String> {
              itself spent on it is taken out.",
             plain(terms.pull_s)
         ),
+        "While questions are asked here, peers ask each other far oftener than in life: that is taken out of bytes and processor \
+         time, and a cluster's latencies are the worse for it."
+            .to_owned(),
         "Bytes stored are tables and blobs after the nodes were stopped, packed as RocksDB packs them.".to_owned(),
         format!(
             "Raw files were {} as written and {} under zstd.",

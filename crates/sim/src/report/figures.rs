@@ -9,8 +9,8 @@ pub struct Figures {
     pub title: String,
     /// One sentence: what came of it.
     pub verdict: String,
-    /// Whether everything that was checked holds.
-    pub holds: bool,
+    /// Whether everything that was checked holds; none where nothing is promised, but compared.
+    pub holds: Option<bool>,
     /// What the scenario is to show, in its own words.
     pub purpose: String,
     /// The seed.

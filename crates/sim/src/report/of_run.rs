@@ -44,7 +44,7 @@ pub fn figures(outcome: &Outcome, city: &City, looked: &[Looked]) -> Result<Figu
         measured,
         title: outcome.title.clone(),
         verdict: verdict(outcome),
-        holds,
+        holds: Some(holds),
         purpose: format!(
             "{} departments live {} of simulated time on the real node code, over a simulated network.",
             outcome.nodes.len(),

@@ -52,13 +52,17 @@ pub(super) fn html(figures: &Figures) -> Result<String, PlotError> {
 }
 
 fn head(figures: &Figures) -> String {
-    let class = if figures.holds { "holds" } else { "broken" };
+    let (class, word) = match figures.holds {
+        Some(true) => ("holds", "Holds."),
+        Some(false) => ("broken", "Does not hold."),
+        None => ("found", "Found."),
+    };
     let mut out = format!(
         "<header><p class=\"kicker\">civicmesh simulation</p><h1>{}</h1><p class=\"purpose\">{}</p><p class=\"verdict {class}\">\
          <strong>{}</strong> {}</p>",
         escaped(&figures.title),
         escaped(&figures.purpose),
-        if figures.holds { "Holds." } else { "Does not hold." },
+        word,
         escaped(&figures.verdict)
     );
     if !figures.headlines.is_empty() {

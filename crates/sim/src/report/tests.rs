@@ -44,7 +44,7 @@ pub(crate) fn sample() -> Figures {
     Figures {
         title: "First city".to_owned(),
         verdict: "Ten million rows in seven days; every row counted once.".to_owned(),
-        holds: true,
+        holds: Some(true),
         purpose: "Five uneven departments for a week.".to_owned(),
         seed: 42,
         headlines: vec![
@@ -146,7 +146,7 @@ fn a_run_is_told_whole() {
     };
     let looked = |name: &str| of_run::Looked { checker: name.to_owned(), things: 3, ..of_run::Looked::default() };
     let told = of_run::figures(&outcome, &city, &[looked("bounds"), looked("egress")]).unwrap();
-    assert!(!told.holds && told.verdict.contains("17 of 16"), "{}", told.verdict);
+    assert!(told.holds == Some(false) && told.verdict.contains("17 of 16"), "{}", told.verdict);
     assert_eq!(told.checks.iter().map(|check| check.held).collect::<Vec<_>>(), [false, true]);
     assert_eq!((told.faults[0].from_hours, told.faults[0].until_hours), (1.0, 24.0), "it goes on to the end");
     let asked = &told.sections[2].tables[0].rows[0];
