@@ -33,7 +33,8 @@ async fn department(node: &Node) -> Channel {
 async fn city_side(node: &Node, peer: &Node) -> Channel {
     let environment = Environment::real();
     let tls = Tls::load(&peer.dir.join("tls"), environment.clock).expect("the peer's certificate");
-    let dial = Arc::new(TlsDial::new(environment.network, Arc::new(tls), Arc::<Traffic>::default()));
+    let dial =
+        Arc::new(TlsDial::new(environment.network, environment.handshake, Arc::new(tls), Arc::<Traffic>::default()));
     let (address, owner) = (node.address("city_listen"), node.domain.parse().expect("a domain"));
     let connector = service_fn(move |_: Uri| {
         let (dial, address, owner) = (Arc::clone(&dial), address.clone(), Clone::clone(&owner));

@@ -4,6 +4,7 @@
 
 mod config;
 mod department;
+mod handshake;
 
 use std::{
     fmt, fs, io,
@@ -15,16 +16,20 @@ use std::{
 
 use async_trait::async_trait;
 use civicmesh_model::{hash::Hash32, names::DomainName};
-use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
+use rustls::{
+    CertificateError, ClientConfig, RootCertStore, ServerConfig, client::danger::ServerCertVerifier,
+    server::danger::ClientCertVerifier, time_provider::TimeProvider,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use tokio::{
     task::{AbortHandle, Id, JoinError, JoinSet},
     time::{sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::TlsAcceptor;
 
-use self::config::{CityTime, client_config, department_config, server_config};
+use self::config::{CityTime, CityVerifier, client_config, client_verifier, department_config, server_config};
 pub use self::department::Guest;
+pub use self::handshake::{Encrypted, Handshake};
 use crate::{
     identity::{IdentityError, identity_of},
     link::{Accept, BoxedIo, Clock, Dial, Link, LinkError, Listener, Network, PeerIdentity},
@@ -91,6 +96,12 @@ pub struct Tls {
 struct Loaded {
     stamp: Hash32,
     own: PeerIdentity,
+    certificate: CertificateDer<'static>,
+    city_time: Arc<CityTime>,
+    /// Judges whoever answers a call of ours.
+    answering: Arc<dyn ServerCertVerifier>,
+    /// Judges whoever calls.
+    calling: Arc<dyn ClientCertVerifier>,
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
     department: Arc<ServerConfig>,
@@ -124,6 +135,29 @@ impl Tls {
     /// none, since they have tokens.
     pub fn department_acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.loaded().department))
+    }
+
+    /// The certificate that this node shows.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.loaded().certificate.clone()
+    }
+
+    /// Whom a certificate speaks for that was shown by whoever answers a call of ours, if the city's office issued it
+    /// and it is in force by this node's clock: what TLS asks before it asks for the certificate's key.
+    pub fn judge_answering(&self, certificate: &CertificateDer<'_>) -> Result<PeerIdentity, LinkError> {
+        let loaded = self.loaded();
+        let name = ServerName::try_from(NO_SERVER_NAME).expect("a constant that is a valid name");
+        let now = loaded.city_time.current_time().ok_or(LinkError::PeerExpired)?;
+        loaded.answering.verify_server_cert(certificate, &[], &name, &[], now).map_err(refused)?;
+        Ok(identity_of(certificate)?)
+    }
+
+    /// As [`Tls::judge_answering`], of a certificate that was shown by whoever calls.
+    pub fn judge_calling(&self, certificate: &CertificateDer<'_>) -> Result<PeerIdentity, LinkError> {
+        let loaded = self.loaded();
+        let now = loaded.city_time.current_time().ok_or(LinkError::PeerExpired)?;
+        loaded.calling.verify_client_cert(certificate, &[], now).map_err(refused)?;
+        Ok(identity_of(certificate)?)
     }
 
     fn loaded(&self) -> Arc<Loaded> {
@@ -172,9 +206,13 @@ impl Files {
         Ok(Loaded {
             stamp: self.stamp(),
             own,
+            answering: Arc::new(CityVerifier::new(&roots).map_err(TlsError::Unusable)?),
+            calling: client_verifier(&roots).map_err(TlsError::Unusable)?,
             client: client_config(&roots, &certificate, &key, &city_time).map_err(TlsError::Unusable)?,
             server: server_config(&roots, &certificate, &key, &city_time).map_err(TlsError::Unusable)?,
             department: department_config(&certificate, &key, &city_time).map_err(TlsError::Unusable)?,
+            certificate,
+            city_time,
         })
     }
 }
@@ -182,35 +220,33 @@ impl Files {
 /// Dials over a network, with TLS.
 pub struct TlsDial {
     network: Arc<dyn Network>,
+    handshake: Arc<dyn Handshake>,
     tls: Arc<Tls>,
     traffic: Arc<Traffic>,
 }
 
 impl TlsDial {
     /// Dials as `tls` says, and counts into `traffic`.
-    pub fn new(network: Arc<dyn Network>, tls: Arc<Tls>, traffic: Arc<Traffic>) -> Self {
-        Self { network, tls, traffic }
+    pub fn new(network: Arc<dyn Network>, handshake: Arc<dyn Handshake>, tls: Arc<Tls>, traffic: Arc<Traffic>) -> Self {
+        Self { network, handshake, tls, traffic }
     }
 }
 
 #[async_trait]
 impl Dial for TlsDial {
     async fn dial(&self, address: &str, expect: Option<&DomainName>) -> Result<Link, LinkError> {
-        let loaded = self.tls.loaded();
-        if loaded.own.certificate_expires <= self.tls.clock.now() {
+        if self.tls.own().certificate_expires <= self.tls.clock.now() {
             return Err(LinkError::OwnExpired);
         }
         let io = within(CONNECT_S_MAX, self.network.connect(address)).await?.map_err(LinkError::Connect)?;
         let meter = Meter::default();
-        let name = ServerName::try_from(NO_SERVER_NAME).expect("a constant that is a valid name");
-        let connecting = TlsConnector::from(Arc::clone(&loaded.client)).connect(name, Metered::new(io, meter.clone()));
-        let stream = within(HANDSHAKE_S_MAX, connecting).await?.map_err(handshake_error)?;
-        let peer = shown_identity(stream.get_ref().1.peer_certificates())?;
+        let metered = Box::new(Metered::new(io, meter.clone()));
+        let (io, peer) = within(HANDSHAKE_S_MAX, self.handshake.dial(&self.tls, metered)).await??;
         if let Some(expected) = expect.filter(|expected| **expected != peer.domain) {
             return Err(LinkError::WrongDomain { expected: expected.clone(), found: peer.domain });
         }
         meter.assign(&self.traffic, &peer.domain);
-        Ok(Link::new(Box::new(stream), peer))
+        Ok(Link::new(io, peer))
     }
 }
 
@@ -218,16 +254,17 @@ impl Dial for TlsDial {
 /// says nothing gives way to who comes later.
 pub struct TlsAccept {
     listener: Box<dyn Listener>,
+    handshake: Arc<dyn Handshake>,
     tls: Arc<Tls>,
     traffic: Arc<Traffic>,
     handshakes: JoinSet<Result<Link, LinkError>>,
     /// Those that go on, the oldest first.
-    ongoing: Vec<Handshake>,
+    ongoing: Vec<Greeting>,
     links: Arc<Places>,
 }
 
 /// An incoming handshake.
-struct Handshake {
+struct Greeting {
     task: AbortHandle,
     remote: SocketAddr,
     /// Counts what it said.
@@ -236,28 +273,32 @@ struct Handshake {
 
 impl TlsAccept {
     /// Takes links as `tls` says, and counts into `traffic`.
-    pub fn new(listener: Box<dyn Listener>, tls: Arc<Tls>, traffic: Arc<Traffic>) -> Self {
+    pub fn new(
+        listener: Box<dyn Listener>,
+        handshake: Arc<dyn Handshake>,
+        tls: Arc<Tls>,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         let links = Places::new(INCOMING_LINKS_MAX, INCOMING_LINKS_PER_DOMAIN_MAX);
-        Self { listener, tls, traffic, handshakes: JoinSet::new(), ongoing: Vec::new(), links }
+        Self { listener, handshake, tls, traffic, handshakes: JoinSet::new(), ongoing: Vec::new(), links }
     }
 
     fn begin(&mut self, io: BoxedIo, remote: SocketAddr) {
         if let Some(gives_way) = gives_way(&self.ongoing, remote.ip()) {
-            let Handshake { task, remote, .. } = self.ongoing.remove(gives_way);
+            let Greeting { task, remote, .. } = self.ongoing.remove(gives_way);
             task.abort();
             tracing::info!(%remote, "a connection that did not finish its handshake gave way to a later one");
         }
-        let (server, traffic) = (Arc::clone(&self.tls.loaded().server), Arc::clone(&self.traffic));
+        let (handshake, tls, traffic) = (Arc::clone(&self.handshake), Arc::clone(&self.tls), Arc::clone(&self.traffic));
         let meter = Meter::default();
         let counted = meter.clone();
         let task = self.handshakes.spawn(async move {
-            let accepting = TlsAcceptor::from(server).accept(Metered::new(io, counted.clone()));
-            let stream = within(HANDSHAKE_S_MAX, accepting).await?.map_err(handshake_error)?;
-            let peer = shown_identity(stream.get_ref().1.peer_certificates())?;
+            let metered = Box::new(Metered::new(io, counted.clone()));
+            let (io, peer) = within(HANDSHAKE_S_MAX, handshake.accept(&tls, metered)).await??;
             counted.assign(&traffic, &peer.domain);
-            Ok(Link::new(Box::new(stream), peer))
+            Ok(Link::new(io, peer))
         });
-        self.ongoing.push(Handshake { task, remote, meter });
+        self.ongoing.push(Greeting { task, remote, meter });
     }
 
     /// The link that a handshake ended with, if it is taken. One that gave way is no longer ongoing.
@@ -292,8 +333,8 @@ impl TlsAccept {
 
 /// Which handshake gives way to a connection from `remote`, if one must: of those that compete with it for a place the
 /// oldest that has said nothing, else the oldest.
-fn gives_way(ongoing: &[Handshake], remote: IpAddr) -> Option<usize> {
-    let of_address = |handshake: &Handshake| handshake.remote.ip() == remote;
+fn gives_way(ongoing: &[Greeting], remote: IpAddr) -> Option<usize> {
+    let of_address = |handshake: &Greeting| handshake.remote.ip() == remote;
     let crowded = ongoing.iter().filter(|handshake| of_address(handshake)).count() >= HANDSHAKES_PER_ADDRESS_MAX;
     if !crowded && ongoing.len() < HANDSHAKES_MAX {
         return None;
@@ -335,15 +376,22 @@ fn shown_identity(chain: Option<&[CertificateDer<'_>]>) -> Result<PeerIdentity, 
 }
 
 fn handshake_error(error: io::Error) -> LinkError {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+        Some(cause) => refused(cause.clone()),
+        None => LinkError::Handshake(error),
+    }
+}
+
+/// Why a certificate was not believed.
+fn refused(cause: rustls::Error) -> LinkError {
     match cause {
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        )) => LinkError::PeerExpired,
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
+        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            LinkError::PeerExpired
+        }
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             LinkError::ForeignCity
         }
-        _ => LinkError::Handshake(error),
+        other => LinkError::Handshake(io::Error::other(other)),
     }
 }
 

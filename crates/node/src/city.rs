@@ -13,7 +13,12 @@ use crate::reflection;
 
 /// Serves peers on `listener` until the node stops; then ends once calls in flight have ended.
 pub(crate) async fn serve(parts: Arc<Parts>, listener: Box<dyn Listener>) -> Result<(), String> {
-    let accept = TlsAccept::new(listener, Arc::clone(&parts.tls), Arc::clone(&parts.traffic));
+    let accept = TlsAccept::new(
+        listener,
+        Arc::clone(&parts.environment.handshake),
+        Arc::clone(&parts.tls),
+        Arc::clone(&parts.traffic),
+    );
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<ExchangeServiceServer<Serve>>().await;
     let reflection = reflection::of::<ExchangeServiceServer<Serve>>()?;
@@ -32,7 +37,12 @@ pub(crate) fn puller(parts: &Parts) -> Puller {
     let pull = &parts.config.pull;
     Puller {
         exchange: parts.exchange.clone(),
-        dial: Arc::new(TlsDial::new(network, tls, Arc::clone(&parts.traffic))),
+        dial: Arc::new(TlsDial::new(
+            network,
+            Arc::clone(&parts.environment.handshake),
+            tls,
+            Arc::clone(&parts.traffic),
+        )),
         pace: Pace { turn_ms: pull.interval_ms, backoff_ms_max: pull.backoff_ms_max, ..Pace::default() },
         quota: Quota { entries_max: pull.product_entries_max, bytes_max: pull.product_bytes_max },
         seeds: parts.config.node.seeds.clone(),

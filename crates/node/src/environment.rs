@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use civicmesh_exchange::link::{Blocking, BoxedIo, Clock, Entropy, Listener, Network};
+use civicmesh_exchange::tls::{Encrypted, Handshake};
 use civicmesh_model::time::UtcMicros;
 use civicmesh_store::Hook;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -26,6 +27,8 @@ pub struct Environment {
     pub entropy: Arc<dyn Entropy>,
     /// Sockets.
     pub network: Arc<dyn Network>,
+    /// How a connection to a peer becomes a link whose other end is known.
+    pub handshake: Arc<dyn Handshake>,
     /// Where work that blocks (disk, parsing) runs.
     pub blocking: Arc<dyn Blocking>,
     /// What the vault stands on.
@@ -50,6 +53,7 @@ impl Environment {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy(SystemRandom::new())),
             network: Arc::new(Tcp),
+            handshake: Arc::new(Encrypted),
             blocking: Arc::new(TokioBlocking),
             vault: Storage::disk(),
             ledger: Storage::disk(),

@@ -12,6 +12,7 @@ mod compose;
 pub mod config;
 pub mod contracts;
 mod department;
+pub mod door;
 pub mod environment;
 pub mod ingest;
 mod listener;

@@ -37,7 +37,7 @@ use crate::{
     office::{CityOffice, Departure, NodeFolder, accept, request},
     serve::{self, Serve},
     testing::{DAY, HandClock, InPlace, Loopback, SystemEntropy, TestCity, departure},
-    tls::{Tls, TlsAccept, TlsDial},
+    tls::{Encrypted, Tls, TlsAccept, TlsDial},
     traffic::Traffic,
 };
 
@@ -153,7 +153,7 @@ impl Node {
     }
 
     fn serve_as<S: ExchangeService>(&mut self, listener: Box<dyn Listener>, service: ExchangeServiceServer<S>) {
-        let accept = TlsAccept::new(listener, Arc::clone(&self.tls), Arc::clone(&self.traffic));
+        let accept = TlsAccept::new(listener, Arc::new(Encrypted), Arc::clone(&self.tls), Arc::clone(&self.traffic));
         let stopped = self.stop.clone().cancelled_owned();
         let serving = serve::server().add_service(service);
         self.tasks.push(tokio::spawn(async move {
@@ -163,7 +163,12 @@ impl Node {
     }
 
     fn pull(&mut self) {
-        let dial = TlsDial::new(Arc::clone(&self.network), Arc::clone(&self.tls), Arc::clone(&self.traffic));
+        let dial = TlsDial::new(
+            Arc::clone(&self.network),
+            Arc::new(Encrypted),
+            Arc::clone(&self.tls),
+            Arc::clone(&self.traffic),
+        );
         let puller = Puller {
             exchange: self.exchange.clone(),
             dial: Arc::new(dial),

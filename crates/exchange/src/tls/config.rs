@@ -10,7 +10,7 @@ use rustls::{
         verify_server_cert_signed_by_trust_anchor,
     },
     crypto::CryptoProvider,
-    server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier},
+    server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier, danger::ClientCertVerifier},
     time_provider::TimeProvider,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -45,18 +45,21 @@ pub(super) fn server_config(
     key: &PrivateKeyDer<'static>,
     city_time: &Arc<CityTime>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let provider = provider();
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
-    let mut config = ServerConfig::builder_with_details(provider, Arc::clone(city_time) as _)
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::clone(city_time) as _)
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(client_verifier(roots)?)
         .with_single_cert(vec![certificate.clone()], key.clone_key())?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
+}
+
+/// Believes whoever calls with a certificate of the city's office that is in force.
+pub(super) fn client_verifier(roots: &Arc<RootCertStore>) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+    WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider())
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))
 }
 
 /// For someone of a department, who shows no certificate.
@@ -113,14 +116,14 @@ impl TimeProvider for CityTime {
 /// Believes every certificate of the city's office that is in force. Which domain it must name is compared by
 /// `TlsDial` before a byte of ours is sent: a seed's address is known before its domain is.
 #[derive(Debug)]
-struct CityVerifier {
+pub(super) struct CityVerifier {
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
     signatures: Arc<WebPkiServerVerifier>,
 }
 
 impl CityVerifier {
-    fn new(roots: &Arc<RootCertStore>) -> Result<Self, rustls::Error> {
+    pub(super) fn new(roots: &Arc<RootCertStore>) -> Result<Self, rustls::Error> {
         let provider = provider();
         let signatures = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
             .build()

@@ -23,7 +23,7 @@ impl Side {
     }
 
     fn dial(&self) -> TlsDial {
-        TlsDial::new(Arc::new(Loopback), Arc::clone(&self.tls), Arc::clone(&self.traffic))
+        TlsDial::new(Arc::new(Loopback), Arc::new(Encrypted), Arc::clone(&self.tls), Arc::clone(&self.traffic))
     }
 
     /// Listens, and hands on what links come.
@@ -43,7 +43,7 @@ impl Side {
     async fn listen(&self) -> (TlsAccept, String) {
         let listener = Loopback.listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_address();
-        (TlsAccept::new(listener, Arc::clone(&self.tls), Arc::clone(&self.traffic)), address)
+        (TlsAccept::new(listener, Arc::new(Encrypted), Arc::clone(&self.tls), Arc::clone(&self.traffic)), address)
     }
 }
 
@@ -206,7 +206,7 @@ async fn one_certificate_has_its_own_links_and_no_others() {
 }
 
 /// Handshakes in their order, each with its address and whether it said something.
-async fn ongoing(tasks: &mut JoinSet<()>, handshakes: &[(&str, bool)]) -> Vec<Handshake> {
+async fn ongoing(tasks: &mut JoinSet<()>, handshakes: &[(&str, bool)]) -> Vec<Greeting> {
     let mut ongoing = Vec::new();
     for (address, spoke) in handshakes {
         let (near, mut far) = tokio::io::duplex(8);
@@ -216,7 +216,7 @@ async fn ongoing(tasks: &mut JoinSet<()>, handshakes: &[(&str, bool)]) -> Vec<Ha
             Metered::new(Box::new(near), meter.clone()).read_u8().await.unwrap();
         }
         let task = tasks.spawn(std::future::pending());
-        ongoing.push(Handshake { task, remote: format!("{address}:1").parse().unwrap(), meter });
+        ongoing.push(Greeting { task, remote: format!("{address}:1").parse().unwrap(), meter });
     }
     ongoing
 }

@@ -50,14 +50,7 @@ pub(super) fn begin(
     id: Option<RequestId>,
     incoming: Streaming<proto::IngestRequest>,
 ) -> Result<Responses<proto::IngestResponse>, Failure> {
-    if parts.tasks.stop.is_cancelled() {
-        return Err(Failure::new(ErrorCode::Stopping, "the node is stopping"));
-    }
-    let place = Arc::clone(&parts.ingests).try_acquire_owned().map_err(|_| {
-        let busy =
-            format!("{} files are being taken in, as many as this node takes at once", parts.config.limits.ingests_max);
-        Failure::new(ErrorCode::Busy, busy).instead("try again in a moment")
-    })?;
+    let place = place(parts)?;
     let (news, receiver) = mpsc::channel(NEWS_MAX);
     let abort = parts.tasks.abort.clone();
     let taking = Taking { parts: Arc::clone(parts), news: news.clone(), told: Mutex::default() };
@@ -85,6 +78,40 @@ pub(super) fn begin(
     };
     parts.tasks.others.spawn(work.in_current_span());
     Ok(Box::pin(ReceiverStream::new(receiver)))
+}
+
+/// A place for one more ingest.
+fn place(parts: &Parts) -> Result<OwnedSemaphorePermit, Failure> {
+    if parts.tasks.stop.is_cancelled() {
+        return Err(Failure::new(ErrorCode::Stopping, "the node is stopping"));
+    }
+    Arc::clone(&parts.ingests).try_acquire_owned().map_err(|_| {
+        let busy =
+            format!("{} files are being taken in, as many as this node takes at once", parts.config.limits.ingests_max);
+        Failure::new(ErrorCode::Busy, busy).instead("try again in a moment")
+    })
+}
+
+/// Takes in a file whose bytes are here already, and returns what became of it.
+pub(crate) async fn take_whole(
+    parts: &Arc<Parts>,
+    header: proto::IngestHeader,
+    content: Vec<u8>,
+) -> Result<proto::IngestSummary, Failure> {
+    let place = place(parts)?;
+    // nobody hears the news: the summary is waited for
+    let (news, _) = mpsc::channel(1);
+    let taking = Taking { parts: Arc::clone(parts), news, told: Mutex::default() };
+    let header = Arc::new(taking.header(header)?);
+    let (bytes_max, entropy) = (parts.config.limits.upload_bytes_max, parts.environment.entropy.as_ref());
+    let mut upload = Upload::new(&parts.spool, bytes_max, entropy).map_err(disk)?;
+    let (upload, written) = run_blocking(&*parts.environment.blocking, move || {
+        let written = upload.write(&content);
+        (upload, written)
+    })
+    .await?;
+    written?;
+    taking.take(&header, upload, place).await
 }
 
 /// Takes a wrong file back.
@@ -132,11 +159,21 @@ impl Taking {
         let header = Arc::new(self.header(header)?);
         let receiving = timeout(Duration::from_millis(limits.upload_ms_max), self.receive(&mut incoming, idle_max));
         let upload = receiving.await.unwrap_or_else(|_| Err(too_slow("the upload took too long", "upload_ms_max")))?;
-        let summary = self.store(&header, upload, place).await?;
+        self.take(&header, upload, place).await
+    }
+
+    /// Takes in what was received.
+    async fn take(
+        &self,
+        header: &Arc<Header>,
+        upload: Upload,
+        place: OwnedSemaphorePermit,
+    ) -> Result<proto::IngestSummary, Failure> {
+        let summary = self.store(header, upload, place).await?;
         if !summary.known {
             self.count(&header.product, &summary);
         }
-        self.close(&header, summary).await
+        self.close(header, summary).await
     }
 
     fn header(&self, header: proto::IngestHeader) -> Result<Header, Failure> {

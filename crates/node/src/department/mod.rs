@@ -27,16 +27,17 @@ use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::authorize::authorize;
-use self::failure::Failure;
 use crate::compose::Parts;
 use crate::publisher::Product;
 use crate::status::city_status;
 use civicmesh_exchange::request_id::RequestId;
 
 pub(crate) use self::authorize::Tokens;
-pub(crate) use self::failure::detail;
+pub(crate) use self::failure::{Failure, detail};
+pub(crate) use self::ingest::take_whole;
 pub(crate) use self::outgoing::Outgoing;
 pub(crate) use self::pg::serve as serve_postgres;
+pub(crate) use self::query::ask;
 pub(crate) use self::question::asking;
 pub(crate) use self::server::serve;
 pub(crate) use self::upload::{must_be_own, prepare};

@@ -37,7 +37,7 @@ pub(super) async fn answer(
 
 /// Asks the engine one question. It is planned and run where it holds up nothing else, and is given up when the caller
 /// is gone.
-pub(super) async fn ask(parts: &Arc<Parts>, question: Question, options: QueryOptions) -> Result<Answer, Failure> {
+pub(crate) async fn ask(parts: &Arc<Parts>, question: Question, options: QueryOptions) -> Result<Answer, Failure> {
     let begun = Instant::now();
     let now = parts.environment.clock.now();
     let asked = Arc::clone(parts);
