@@ -94,6 +94,15 @@ pub enum Command {
     Replica(ReplicaCommand),
     /// Run a real city on this machine: New York, spring 2020, four nodes, one question
     Demo(DemoCommand),
+    /// Simulate a whole city on this machine and break it: real nodes, a simulated network and clock
+    ///
+    /// Runs `civicmesh-sim`, which stands beside this program; `civicmesh sim --help` shows its commands.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// What the simulator is told, such as `run deploy/sim/first-city.toml`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Print tab completion for a shell, e.g. `source <(civicmesh completions bash)`
     Completions {
         /// The shell

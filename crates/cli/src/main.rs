@@ -14,6 +14,7 @@ mod query;
 mod render;
 mod replica;
 mod say;
+mod sim;
 mod status;
 mod values;
 
@@ -43,6 +44,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Status(command) => status::run(&command),
         Command::Replica(command) => replica::run(command),
         Command::Demo(command) => demo::run(command),
+        Command::Sim { arguments } => sim::run(arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "civicmesh", &mut script);

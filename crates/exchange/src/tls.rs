@@ -137,27 +137,29 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&self.loaded().department))
     }
 
-    /// The certificate that this node shows.
-    pub fn certificate(&self) -> CertificateDer<'static> {
-        self.loaded().certificate.clone()
+    /// The certificate that this node shows, in DER.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.loaded().certificate.to_vec()
     }
 
-    /// Whom a certificate speaks for that was shown by whoever answers a call of ours, if the city's office issued it
+    /// Whom a certificate (in DER) speaks for that was shown by whoever answers a call of ours, if the city's office issued it
     /// and it is in force by this node's clock: what TLS asks before it asks for the certificate's key.
-    pub fn judge_answering(&self, certificate: &CertificateDer<'_>) -> Result<PeerIdentity, LinkError> {
+    pub fn judge_answering(&self, certificate: &[u8]) -> Result<PeerIdentity, LinkError> {
         let loaded = self.loaded();
         let name = ServerName::try_from(NO_SERVER_NAME).expect("a constant that is a valid name");
         let now = loaded.city_time.current_time().ok_or(LinkError::PeerExpired)?;
-        loaded.answering.verify_server_cert(certificate, &[], &name, &[], now).map_err(refused)?;
-        Ok(identity_of(certificate)?)
+        let certificate = CertificateDer::from(certificate);
+        loaded.answering.verify_server_cert(&certificate, &[], &name, &[], now).map_err(refused)?;
+        Ok(identity_of(&certificate)?)
     }
 
     /// As [`Tls::judge_answering`], of a certificate that was shown by whoever calls.
-    pub fn judge_calling(&self, certificate: &CertificateDer<'_>) -> Result<PeerIdentity, LinkError> {
+    pub fn judge_calling(&self, certificate: &[u8]) -> Result<PeerIdentity, LinkError> {
         let loaded = self.loaded();
         let now = loaded.city_time.current_time().ok_or(LinkError::PeerExpired)?;
-        loaded.calling.verify_client_cert(certificate, &[], now).map_err(refused)?;
-        Ok(identity_of(certificate)?)
+        let certificate = CertificateDer::from(certificate);
+        loaded.calling.verify_client_cert(&certificate, &[], now).map_err(refused)?;
+        Ok(identity_of(&certificate)?)
     }
 
     fn loaded(&self) -> Arc<Loaded> {

@@ -8,16 +8,23 @@
 //!
 //! - [`scenario`]: what a scenario file says; [`faults`]: the operations that break things.
 //! - [`city`]: departments, contracts, feeds and canaries, drawn from the seed.
-//! - `world`: network, clock, disks and links of the simulation, and the taps and hooks on them.
-//! - `run`: drives a scenario and gives its [`Outcome`](outcome::Outcome).
-//! - `check`: one checker per invariant; `fuzz`: draws scenarios, shrinks those that fail.
+//! - [`world`]: network, clock, disks and links of the simulation, and the taps and hooks on them.
+//! - [`run`]: drives a scenario and gives its [`Outcome`](outcome::Outcome).
+//! - [`check`]: one checker per invariant; [`fuzz`]: draws scenarios, shrinks those that fail.
 //! - [`central`]: one central brain against a cluster of brains; [`up`]: a city of real nodes on loopback.
 //! - [`report`]: writes an [`Outcome`](outcome::Outcome) as HTML and JSON.
 
 pub mod central;
+pub mod check;
 pub mod city;
 pub mod faults;
+pub mod fuzz;
 pub mod outcome;
 pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod up;
+pub mod world;
+
+#[cfg(test)]
+mod tests;

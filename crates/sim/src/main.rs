@@ -1,3 +1,7 @@
 //! Runs a city in one process. See `civicmesh-sim --help`.
 
-fn main() {}
+mod command;
+
+fn main() -> std::process::ExitCode {
+    command::main()
+}

@@ -1,10 +1,12 @@
 //! What a run came to: everything that a report or a comparison reads.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::faults::{Operation, Seconds};
 
-/// What a run came to. All but the figures of [`Cost`] follow from scenario and seed alone.
+/// What a run came to. All but what it says of real time follows from scenario and seed alone.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The scenario's title.
@@ -17,7 +19,7 @@ pub struct Outcome {
     pub interrupted: bool,
     /// Every node, in the order in which the city has them.
     pub nodes: Vec<NodeOutcome>,
-    /// Bytes between nodes, by sender and receiver.
+    /// Bytes between nodes, by sender and receiver; signatures differ in length, so a few of them do from run to run.
     pub links: Vec<LinkOutcome>,
     /// The operations, as they were carried out.
     pub faults: Vec<FaultOutcome>,
@@ -25,6 +27,8 @@ pub struct Outcome {
     pub questions: Vec<QuestionOutcome>,
     /// How old what each node knew of each product was, sampled every hour.
     pub freshness: Vec<Freshness>,
+    /// How many things each checker looked at: nothing found must not be nothing looked at.
+    pub looks: BTreeMap<String, u64>,
     /// What the checkers found. None: all was well.
     pub findings: Vec<Finding>,
     /// What happened, line by line: the same for the same scenario and seed, byte for byte.

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::city::CityPlan;
 use crate::faults::{Operation, Seconds};
 
 /// Longest scenario file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+const DAY_S: Seconds = 86_400;
 
 /// A scenario: a city, how it is run, and what goes wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +17,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Scenario {
     /// What it shows, in a few words.
     pub title: String,
+    /// The city.
+    #[serde(default)]
+    pub city: CityPlan,
     /// How time and nodes are set.
     #[serde(default)]
     pub run: Pace,
@@ -23,13 +28,13 @@ pub struct Scenario {
     pub operations: Vec<Operation>,
 }
 
-/// `[run]`: how time goes by, and how often things happen.
+/// `[run]`: how time goes by, and how often things happen. Seconds are the city's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pace {
-    /// Simulated time between two looks at the network, in milliseconds: no message is faster. More is quicker to
-    /// simulate; a handshake must be over within five seconds, in four messages.
-    pub tick_ms: u64,
+    /// Seconds of the city that go by in one second of the network. Timeouts and latency are the network's. Where this
+    /// is not 1, nodes find that their clocks run too fast, and so drop nothing for its age.
+    pub warp: u64,
     /// How often nodes look for windows that time alone has closed.
     pub publisher_s: Seconds,
     /// How often nodes pull from each peer.
@@ -38,23 +43,36 @@ pub struct Pace {
     pub backoff_s_max: Seconds,
     /// How often nodes look at their certificate and roster for a change.
     pub reload_s: Seconds,
-    /// How often each department asks a question over the whole city; 0 for never.
+    /// How often each department asks its node a question, of one product after the other; 0 for never.
     pub ask_s: Seconds,
-    /// How long the run goes on after the city's last hour, whole again, so that what is late can arrive.
+    /// How often checkers look at every node; 0 for at the end only.
+    pub look_s: Seconds,
+    /// How long the run goes on after the city's last hour and all faults, whole again, so that what is late can arrive.
     pub settle_s: Seconds,
+    /// The most memory that the whole run may take, in megabytes; 0 for any.
+    pub memory_mb_max: u64,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
         Pace {
-            tick_ms: 1_000,
-            publisher_s: 900,
-            pull_s: 300,
-            backoff_s_max: 900,
-            reload_s: 3_600,
+            warp: 60,
+            publisher_s: 1_800,
+            pull_s: 900,
+            backoff_s_max: 1_800,
+            reload_s: 7_200,
             ask_s: 6 * 3_600,
+            look_s: 6 * 3_600,
             settle_s: 6 * 3_600,
+            memory_mb_max: 8_192,
         }
+    }
+}
+
+impl Pace {
+    /// A time of the city as the network counts it, in milliseconds; one at least.
+    pub fn network_ms(&self, seconds: Seconds) -> u64 {
+        (seconds.saturating_mul(1_000) / self.warp.max(1)).max(1)
     }
 }
 
@@ -118,12 +136,16 @@ impl Scenario {
 
     fn check(&self) -> Result<(), ScenarioError> {
         let key = |key: &str, reason: &str| Err(ScenarioError::Key { key: key.to_owned(), reason: reason.to_owned() });
-        let Pace { tick_ms, publisher_s, pull_s, backoff_s_max, reload_s, .. } = self.run;
-        if !(1..=1_000).contains(&tick_ms) {
-            return key("run.tick_ms", "must be 1 to 1000: a handshake takes four ticks and may take five seconds");
+        self.city.check().map_err(|error| ScenarioError::Key { key: "city".to_owned(), reason: error.to_string() })?;
+        let Pace { warp, publisher_s, pull_s, backoff_s_max, reload_s, settle_s, .. } = self.run;
+        if !(1..=600).contains(&warp) {
+            return key("run.warp", "must be 1 to 600");
         }
-        if [publisher_s, pull_s, backoff_s_max, reload_s].iter().any(|every| !(1..=86_400).contains(every)) {
-            return key("run", "publisher_s, pull_s, backoff_s_max and reload_s must be 1 to 86400 seconds");
+        if [publisher_s, pull_s, backoff_s_max, reload_s].iter().any(|every| !(warp..=DAY_S).contains(every)) {
+            return key("run", "publisher_s, pull_s, backoff_s_max and reload_s must be from warp to 86400");
+        }
+        if !(3_600..=30 * DAY_S).contains(&settle_s) {
+            return key("run.settle_s", "must be an hour to thirty days: 3600 to 2592000");
         }
         for (at, operation) in self.operations.iter().enumerate() {
             if operation.ends().is_some_and(|ends| ends <= operation.begins()) {

@@ -29,7 +29,7 @@ pub use contract::{LATENESS_HOURS, WEIGHT};
 pub use dice::Draw;
 pub use kind::Kind;
 pub use plan::{CityPlan, PlanError, RealDepartment};
-pub use real::RealFeeds;
+pub use real::{Feeds, RealFeeds};
 pub use sky::{Gathering, Sky, Weather};
 pub use truth::{CellTruth, Coordinate, WindowTruth};
 

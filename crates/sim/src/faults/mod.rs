@@ -3,9 +3,13 @@
 //! Still to come, each as one more variant here and one arm where operations are carried out: an owner that lies (signs
 //! two stories), a peer that is hostile (floods, replays), nodes of two versions in one city.
 
+mod carrying;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use carrying::{Carrying, SUPERVISOR_S};
 
 /// Seconds of simulated time since the start of the run.
 pub type Seconds = u64;

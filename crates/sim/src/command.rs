@@ -1,0 +1,272 @@
+//! The commands `run` and `fuzz`.
+
+use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use civicmesh_sim::check::CHECKERS;
+use civicmesh_sim::city::City;
+use civicmesh_sim::fuzz;
+use civicmesh_sim::outcome::Outcome;
+use civicmesh_sim::report::{self, of_run};
+use civicmesh_sim::run::{Progress, run};
+use civicmesh_sim::scenario::Scenario;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A checker found something.
+const FOUND: u8 = 1;
+/// The scenario cannot be run.
+const UNUSABLE: u8 = 2;
+/// Ended by Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+/// Run a whole city on this machine: the real nodes, a simulated network and clock, broken on purpose
+///
+/// A run is a scenario file and a seed, and nothing else: the same two give the same run. Checkers watch it: every
+/// acknowledged row is in its product once, no personal value leaves its owner, every node gets what each owner has, no
+/// answer hides a gap.
+#[derive(Debug, Parser)]
+#[command(name = "civicmesh-sim", version, max_term_width = 100)]
+#[command(
+    after_help = "Examples:\n  civicmesh sim run deploy/sim/first-city.toml\n  civicmesh sim run deploy/sim/storm.toml --seed \
+                        7 --out storm\n  civicmesh sim fuzz --minutes 10 --keep failures\n\nExit codes: 0 nothing was found, 1 a \
+                        checker found something, 2 the scenario cannot be run, 130 ended by Ctrl-C."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one scenario and report what came of it
+    Run(RunCommand),
+    /// Draw scenarios by seed and run them; shrink those in which a checker finds something
+    Fuzz(FuzzCommand),
+}
+
+#[derive(Debug, Args)]
+struct RunCommand {
+    /// The scenario file; deploy/sim/ has some, each says what it shows
+    scenario: PathBuf,
+    /// The seed: another one is another city, other weather and other dice
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// A folder for report.html, report.json and trace.txt
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// How to say what came of it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Print what happened, line by line
+    #[arg(long)]
+    trace: bool,
+}
+
+#[derive(Debug, Args)]
+struct FuzzCommand {
+    /// A scenario whose city is used; its operations come on top of those drawn. By default a small city for a day
+    scenario: Option<PathBuf>,
+    /// How long to go on
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    minutes: Option<u64>,
+    /// Which seeds to run: `A..B`, from A to before B
+    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    seeds: Option<(u64, u64)>,
+    /// A folder for the scenarios that failed
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+fn seeds(text: &str) -> Result<(u64, u64), String> {
+    let wrong = || format!("`{text}` is no range of seeds; write 0..50, for instance");
+    let (from, until) = text.split_once("..").ok_or_else(wrong)?;
+    let range = (from.parse().map_err(|_| wrong())?, until.parse().map_err(|_| wrong())?);
+    if range.0 < range.1 { Ok(range) } else { Err(wrong()) }
+}
+
+/// Runs the command that was given.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let stopped = Arc::new(AtomicBool::new(false));
+    let done = on_interrupt(&stopped).and_then(|_listening| match arguments.command {
+        Command::Run(command) => run_one(&command, &stopped),
+        Command::Fuzz(command) => run_many(&command, &stopped),
+    });
+    done.unwrap_or_else(|error| {
+        say(&format!("error: {error:#}"));
+        ExitCode::from(UNUSABLE)
+    })
+}
+
+/// Sets `stopped` at the first Ctrl-C, for as long as what it returns lives.
+fn on_interrupt(stopped: &Arc<AtomicBool>) -> Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let stopped = Arc::clone(stopped);
+    runtime.spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stopped.store(true, SeqCst);
+        }
+    });
+    Ok(runtime)
+}
+
+fn run_one(command: &RunCommand, stopped: &AtomicBool) -> Result<ExitCode> {
+    let scenario = Scenario::read(&command.scenario)?;
+    let bar = bar(&scenario.title);
+    let outcome = run(&scenario, command.seed, &mut |progress: Progress| {
+        bar.set_length(progress.whole);
+        bar.set_position(progress.at.min(progress.whole));
+        bar.set_message(match progress.findings {
+            0 => format!("day {}", progress.at / 86_400 + 1),
+            findings => format!("day {}, {findings} findings", progress.at / 86_400 + 1),
+        });
+        if stopped.load(SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    bar.finish_and_clear();
+    if command.trace {
+        outcome.trace.iter().for_each(|line| out(line));
+    }
+    match command.format {
+        Format::Text => tell(&outcome),
+        Format::Json => out(&serde_json::to_string_pretty(&outcome)?),
+    }
+    if let Some(folder) = &command.out {
+        write(&scenario, &outcome, folder)?;
+    }
+    Ok(match (outcome.findings.is_empty(), outcome.interrupted) {
+        (false, _) => ExitCode::from(FOUND),
+        (true, true) => ExitCode::from(INTERRUPTED),
+        (true, false) => ExitCode::SUCCESS,
+    })
+}
+
+fn write(scenario: &Scenario, outcome: &Outcome, folder: &Path) -> Result<()> {
+    let city = City::draw(outcome.seed, &scenario.city)?;
+    let looked: Vec<of_run::Looked> = CHECKERS
+        .iter()
+        .map(|(checker, promise, of)| of_run::Looked {
+            checker: (*checker).to_owned(),
+            promise: (*promise).to_owned(),
+            things: outcome.looks.get(*checker).copied().unwrap_or(0),
+            of: (*of).to_owned(),
+        })
+        .collect();
+    let page = report::write(&of_run::figures(outcome, &city, &looked), folder)?;
+    let trace = folder.join("trace.txt");
+    std::fs::write(&trace, outcome.trace.join("\n") + "\n").with_context(|| trace.display().to_string())?;
+    say(&format!("report: {}", page.display()));
+    Ok(())
+}
+
+/// What came of a run, in a few lines.
+fn tell(outcome: &Outcome) {
+    let rows: u64 = outcome.nodes.iter().map(|node| node.rows_accepted).sum();
+    let bytes: u64 = outcome.links.iter().map(|link| link.bytes).sum();
+    let days = outcome.seconds as f64 / 86_400.0;
+    out(&format!("{} (seed {})", outcome.title, outcome.seed));
+    if outcome.interrupted {
+        out("ended by Ctrl-C before its time: what follows is as far as it came");
+    }
+    out(&format!("{} nodes, {days:.1} days, {rows} rows taken in, {bytes} bytes between nodes", outcome.nodes.len()));
+    let answered = outcome.questions.iter().filter(|question| question.error.is_none()).count();
+    out(&format!("{answered} of {} questions answered, {} faults", outcome.questions.len(), outcome.faults.len()));
+    let cost = &outcome.cost;
+    let memory = cost.memory_bytes_max >> 20;
+    out(&format!("{:.1} s on the wall, {:.1} s of processor, {memory} MB at the most", cost.wall_s, cost.cpu_s));
+    for (checker, promise, of) in CHECKERS {
+        let found: Vec<_> = outcome.findings.iter().filter(|finding| finding.checker == checker).collect();
+        let looks = outcome.looks.get(checker).copied().unwrap_or(0);
+        match found.as_slice() {
+            [] => out(&format!("ok     {checker}: {promise} ({looks} {of})")),
+            found => {
+                out(&format!("FOUND  {checker}"));
+                found.iter().for_each(|finding| out(&format!("       {}", finding.said)));
+            }
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // minutes are those of whoever waits
+fn run_many(command: &FuzzCommand, stopped: &AtomicBool) -> Result<ExitCode> {
+    let base = match &command.scenario {
+        Some(file) => Scenario::read(file)?,
+        None => fuzz::base(),
+    };
+    if let Some(folder) = &command.keep {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    let begun = Instant::now();
+    let until = Duration::from_secs(60 * command.minutes.unwrap_or(1));
+    let (first, last) = command.seeds.unwrap_or((0, u64::MAX));
+    let bar = bar("fuzzing");
+    bar.set_length(command.seeds.map_or(until.as_secs(), |(first, last)| last - first));
+    let (mut tried, mut failed) = (0_u64, 0_u64);
+    for seed in first..last {
+        let over = command.seeds.is_none() && begun.elapsed() >= until;
+        if over || stopped.load(SeqCst) {
+            break;
+        }
+        let mut going = || if stopped.load(SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        let failure = fuzz::try_seed(&base, seed, &mut going)?;
+        if stopped.load(SeqCst) {
+            break;
+        }
+        tried += 1;
+        bar.set_position(if command.seeds.is_some() { tried } else { begun.elapsed().as_secs() });
+        if let Some(failure) = failure {
+            failed += 1;
+            bar.suspend(|| keep(&failure, command.keep.as_deref()))?;
+        }
+        bar.set_message(format!("{tried} seeds, {failed} failed"));
+    }
+    bar.finish_and_clear();
+    out(&format!("{tried} seeds in {:.0} s, {failed} failed", begun.elapsed().as_secs_f64()));
+    Ok(if failed > 0 { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
+}
+
+fn keep(failure: &fuzz::Failure, folder: Option<&Path>) -> Result<()> {
+    out(&format!("seed {} failed:", failure.seed));
+    failure.outcome.findings.iter().for_each(|finding| out(&format!("  {}: {}", finding.checker, finding.said)));
+    out(&failure.as_test());
+    if let Some(folder) = folder {
+        let file = folder.join(format!("seed-{}.toml", failure.seed));
+        std::fs::write(&file, failure.scenario.to_toml()).with_context(|| file.display().to_string())?;
+        let trace = folder.join(format!("seed-{}.trace", failure.seed));
+        std::fs::write(&trace, failure.outcome.trace.join("\n")).with_context(|| trace.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn bar(title: &str) -> ProgressBar {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template("{prefix} {bar:30} {percent:>3} %  {msg}  {elapsed}");
+    ProgressBar::with_draw_target(Some(1), target)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_prefix(title.to_owned())
+}
+
+/// A line for whoever reads the output. A reader that is gone needs none.
+fn out(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// A line for whoever watches.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
