@@ -166,7 +166,7 @@ fn write(scenario: &Scenario, outcome: &Outcome, folder: &Path) -> Result<()> {
             of: (*of).to_owned(),
         })
         .collect();
-    let page = report::write(&of_run::figures(outcome, &city, &looked), folder)?;
+    let page = report::write(&of_run::figures(outcome, &city, &looked)?, folder)?;
     let trace = folder.join("trace.txt");
     std::fs::write(&trace, outcome.trace.join("\n") + "\n").with_context(|| trace.display().to_string())?;
     say(&format!("report: {}", page.display()));

@@ -13,7 +13,12 @@ const HOUR: u64 = 3_600;
 
 fn small(operations: Vec<Operation>) -> Scenario {
     let city = CityPlan { days: 1, events_per_day: 1_000, sensors_rich: 40, sensors_poor: 2, ..CityPlan::default() };
-    Scenario { title: "A day of a small city".to_owned(), city, run: Pace { ask_s: 6 * HOUR, ..fuzz::base().run }, operations }
+    Scenario {
+        title: "A day of a small city".to_owned(),
+        city,
+        run: Pace { ask_s: 6 * HOUR, ..fuzz::base().run },
+        operations,
+    }
 }
 
 fn outcome(operations: Vec<Operation>) -> Outcome {

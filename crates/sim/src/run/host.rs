@@ -215,7 +215,7 @@ async fn send(host: &Host, door: &Door) {
                     feed.name, taken.accepted, taken.duplicate, taken.rejected, taken.late, taken.resumed
                 ));
                 host.journal.node(host.domain(), |node| {
-                    node.rows_accepted += taken.accepted - taken.resumed;
+                    node.rows_accepted += taken.accepted.saturating_sub(taken.resumed);
                     node.rows_duplicate += taken.duplicate;
                     node.rows_rejected += taken.rejected;
                     node.bytes_ingested += feed.csv.len() as u64;
