@@ -1,4 +1,4 @@
-//! The commands `run` and `fuzz`.
+//! The commands `run`, `fuzz`, `up` and `fault`.
 
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use civicmesh_sim::central::{self, Comparison};
 use civicmesh_sim::check::CHECKERS;
 use civicmesh_sim::city::City;
 use civicmesh_sim::fuzz;
@@ -16,6 +17,7 @@ use civicmesh_sim::outcome::Outcome;
 use civicmesh_sim::report::{self, of_run};
 use civicmesh_sim::run::{Progress, run};
 use civicmesh_sim::scenario::Scenario;
+use civicmesh_sim::up::command::{FaultCommand, UpCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -49,6 +51,8 @@ enum Command {
     Run(RunCommand),
     /// Draw scenarios by seed and run them; shrink those in which a checker finds something
     Fuzz(FuzzCommand),
+    Up(UpCommand),
+    Fault(FaultCommand),
 }
 
 #[derive(Debug, Args)]
@@ -103,10 +107,12 @@ fn seeds(text: &str) -> Result<(u64, u64), String> {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let stopped = Arc::new(AtomicBool::new(false));
-    let done = on_interrupt(&stopped).and_then(|_listening| match arguments.command {
-        Command::Run(command) => run_one(&command, &stopped),
-        Command::Fuzz(command) => run_many(&command, &stopped),
-    });
+    let done = match arguments.command {
+        Command::Run(command) => run_file(&command, &stopped),
+        Command::Fuzz(command) => on_interrupt(&stopped).and_then(|_listening| run_many(&command, &stopped)),
+        Command::Up(command) => command.run(),
+        Command::Fault(command) => command.run(),
+    };
     done.unwrap_or_else(|error| {
         say(&format!("error: {error:#}"));
         ExitCode::from(UNUSABLE)
@@ -123,6 +129,28 @@ fn on_interrupt(stopped: &Arc<AtomicBool>) -> Result<tokio::runtime::Runtime> {
         }
     });
     Ok(runtime)
+}
+
+/// Runs a scenario: one that compares on real nodes and in real time, any other in the simulation.
+fn run_file(command: &RunCommand, stopped: &Arc<AtomicBool>) -> Result<ExitCode> {
+    match Comparison::read(&command.scenario)? {
+        Some(comparison) => compare(&comparison, command),
+        None => on_interrupt(stopped).and_then(|_listening| run_one(command, stopped)),
+    }
+}
+
+/// Ctrl-C ends a comparison at once: half of it compares nothing.
+fn compare(comparison: &Comparison, command: &RunCommand) -> Result<ExitCode> {
+    if let Err(error) = civicmesh_node::raise_open_files() {
+        say(&format!("the limit of open files stays as it is: {error}"));
+    }
+    let folder = command.out.clone().unwrap_or_else(|| PathBuf::from("central-vs-cluster"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (page, verdict) =
+        runtime.block_on(central::report(comparison, command.seed, &folder, &mut |news| say(news)))?;
+    out(&verdict);
+    say(&format!("report: {}", page.display()));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_one(command: &RunCommand, stopped: &AtomicBool) -> Result<ExitCode> {
