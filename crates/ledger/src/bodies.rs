@@ -1,16 +1,20 @@
 //! The canonical bytes of entries: stored as they are, or rebuilt from the segment that holds all they say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use civicmesh_model::names::ProductId;
 use civicmesh_model::release::{Entry, Release};
 use civicmesh_model::time::UtcMicros;
 use civicmesh_store::{Direction, Iter, KeyRange, Read, Snapshot};
 
+use crate::decoded::Decoded;
 use crate::error::LedgerError;
 use crate::keys::leaf::{self, Leaf};
 use crate::keys::{self, entry, segment};
 use crate::segment::{Header, Segment, Source};
+
+/// Most segments that stand rebuilt at a time.
+const REBUILT_MAX: usize = 3;
 
 /// Reads bodies, mostly in the order of the log.
 pub(crate) struct Bodies<'s> {
@@ -18,13 +22,14 @@ pub(crate) struct Bodies<'s> {
     product: ProductId,
     /// What is stored from an index on.
     stored: Option<(u64, Iter<'s>)>,
-    /// What was rebuilt and not yet asked for.
-    rebuilt: BTreeMap<u64, Release>,
+    /// Of the segments that were rebuilt last, what was not yet asked for. A log that is revised as it goes on changes
+    /// between two of them with every entry.
+    rebuilt: VecDeque<(UtcMicros, BTreeMap<u64, Release>)>,
 }
 
 impl<'s> Bodies<'s> {
     pub(crate) fn new(moment: &'s Snapshot<'s>, product: &ProductId) -> Self {
-        Self { moment, product: product.clone(), stored: None, rebuilt: BTreeMap::new() }
+        Self { moment, product: product.clone(), stored: None, rebuilt: VecDeque::new() }
     }
 
     /// A body that is stored as it is.
@@ -49,17 +54,21 @@ impl<'s> Bodies<'s> {
 
     /// A body, wherever it stands; none if its retention is over.
     pub(crate) fn body(&mut self, index: u64) -> Result<Option<Vec<u8>>, LedgerError> {
-        if !self.rebuilt.contains_key(&index) {
-            if let Some(body) = self.stored(index)? {
-                return Ok(Some(body));
-            }
-            self.rebuild(index)?;
+        if let Some(release) = self.rebuilt(index) {
+            return Ok(Some(release.encode()));
         }
-        Ok(self.rebuilt.remove(&index).map(|release| Entry::Release(release).encode()))
+        if let Some(body) = self.stored(index)? {
+            return Ok(Some(body));
+        }
+        self.rebuild(index)?;
+        Ok(self.rebuilt(index).map(|release| release.encode()))
+    }
+
+    fn rebuilt(&mut self, index: u64) -> Option<Entry> {
+        self.rebuilt.iter_mut().find_map(|(_, releases)| releases.remove(&index)).map(Entry::Release)
     }
 
     fn rebuild(&mut self, index: u64) -> Result<(), LedgerError> {
-        self.rebuilt.clear();
         let Some(leaf) = self.moment.get(leaf::KEYSPACE, &leaf::key(&self.product, index))? else {
             return Ok(());
         };
@@ -67,20 +76,27 @@ impl<'s> Bodies<'s> {
         if leaf.body_kept
             && let Some((start, header)) = segment_before(self.moment, &self.product, leaf.end)?
         {
-            self.rebuilt = open(self.moment, &self.product, start, header)?.releases()?.split_off(&index);
+            self.rebuilt.retain(|(of, _)| *of != start);
+            if self.rebuilt.len() == REBUILT_MAX {
+                self.rebuilt.pop_front();
+            }
+            let releases = open(self.moment, None, &self.product, start, header)?.releases()?;
+            self.rebuilt.push_back((start, releases));
         }
         Ok(())
     }
 }
 
-/// A stored segment.
+/// A stored segment; what is decoded of it is kept there, if anywhere.
 pub(crate) fn open<'s>(
     moment: &'s Snapshot<'s>,
+    decoded: Option<&Decoded>,
     product: &ProductId,
     start: UtcMicros,
     header: Header,
 ) -> Result<Segment<'s>, LedgerError> {
-    Segment::open(product.clone(), start, header, Source::Stored { moment, product: product.clone(), start })
+    let columns = decoded.map(|decoded| decoded.columns(product, start, &header)).unwrap_or_default();
+    Segment::open(product.clone(), start, header, Source::Stored { moment, product: product.clone(), start }, columns)
 }
 
 /// The last segment that starts before `end`, as long as it does not end before that.

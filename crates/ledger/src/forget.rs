@@ -29,6 +29,7 @@ impl Ledger {
         self.store.commit(batch)?;
         locked(&self.said).forget(product);
         locked(&self.merged).remove(product);
+        self.decoded.forget(product);
         tracing::warn!(%product, entries = known.size(), found_out, "a replica was dropped; it is pulled anew");
         Ok(known.size())
     }

@@ -14,6 +14,7 @@ use civicmesh_store::{Direction, DirectoryMode, Environment, Hook, KeyRange, Rea
 use crate::bodies::Bodies;
 use crate::contracts::ReadContracts;
 use crate::counting;
+use crate::decoded::Decoded;
 use crate::error::LedgerError;
 use crate::keys::leaf::{self, Leaf};
 use crate::keys::product::{self, ProductRecord};
@@ -69,6 +70,8 @@ pub struct Ledger {
     pub(crate) said: Mutex<Said>,
     /// The vault that own releases are counted from.
     pub(crate) vault: Mutex<Option<VaultRecord>>,
+    /// Columns of segments that questions decoded.
+    pub(crate) decoded: Decoded,
 }
 
 impl Ledger {
@@ -90,6 +93,7 @@ impl Ledger {
             merge_steps: AtomicU32::new(0),
             said,
             vault,
+            decoded: Decoded::default(),
         })
     }
 

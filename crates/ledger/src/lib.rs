@@ -26,6 +26,7 @@ mod append;
 mod bodies;
 mod contracts;
 mod counting;
+mod decoded;
 mod error;
 mod expire;
 mod forget;

@@ -133,7 +133,7 @@ impl Ledger {
         let contract = self.contract_by_hash(&known.contract)?;
         let contract = contract.ok_or(LedgerError::Damaged("a contract that is named and missing"))?;
         let calendar = Some(contract.calendar(self.zone));
-        let pieces = Pieces::new(moment, product, calendar, known.expired_through, stretch.clone())?;
+        let pieces = Pieces::new(moment, None, product, calendar, known.expired_through, stretch.clone())?;
         let mut builders = vec![Builder::default()];
         for placed in Unmerged::new(pieces) {
             let placed = placed?;
@@ -159,7 +159,7 @@ impl Ledger {
             let mut known = self.known(product)?;
             let mut due = segments_between(&moment, product, UtcMicros(i64::MIN), expired)?.into_iter();
             let due = due.find_map(|(start, header)| {
-                let segment = open(&moment, product, start, header.clone());
+                let segment = open(&moment, None, product, start, header.clone());
                 segment
                     .map(|segment| {
                         segment.rows().first().is_some_and(|row| row.end <= expired).then_some((start, header, segment))
@@ -211,7 +211,7 @@ impl Replacing<'_> {
         let Self { store: _, moment, product, stretch, replaced, expired } = *self;
         let mut before: BTreeMap<u64, Release> = BTreeMap::new();
         for (start, header) in replaced {
-            before.append(&mut open(moment, product, *start, header.clone())?.releases()?);
+            before.append(&mut open(moment, None, product, *start, header.clone())?.releases()?);
             batch.delete(segment::SEGMENTS, segment::key(product, *start));
             for stored in moment.iterate(segment::COLUMNS, segment::columns_of(product, *start), Direction::Forward) {
                 batch.delete(segment::COLUMNS, stored?.0);

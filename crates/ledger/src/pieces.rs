@@ -12,6 +12,7 @@ use civicmesh_model::time::UtcMicros;
 use civicmesh_store::{Direction, Iter, Read, Snapshot};
 
 use crate::bodies::{self, Bodies};
+use crate::decoded::{Decoded, SEGMENTS_OF_A_SCAN_MAX};
 use crate::error::LedgerError;
 use crate::keys::segment;
 use crate::keys::window::{self, Covered};
@@ -20,8 +21,8 @@ use crate::timeline::last_before;
 
 /// A part of what is newest.
 pub enum Piece<'s> {
-    /// An entry.
-    Entry(Box<Entry>),
+    /// An entry, with its index in the log.
+    Entry(u64, Box<Entry>),
     /// Some rows of a segment.
     Rows(Arc<Segment<'s>>, Range<usize>),
 }
@@ -37,6 +38,8 @@ enum Coming<'s> {
 /// What is newest about a stretch of time, piece by piece.
 pub(crate) struct Pieces<'s> {
     moment: &'s Snapshot<'s>,
+    /// Where decoded columns are kept for the next question, if this is one.
+    decoded: Option<&'s Decoded>,
     product: ProductId,
     calendar: Option<Calendar>,
     expired_through: Option<UtcMicros>,
@@ -57,6 +60,7 @@ pub(crate) enum Found<'s> {
 impl<'s> Pieces<'s> {
     pub(crate) fn new(
         moment: &'s Snapshot<'s>,
+        decoded: Option<&'s Decoded>,
         product: &ProductId,
         calendar: Option<Calendar>,
         expired_through: Option<UtcMicros>,
@@ -88,8 +92,11 @@ impl<'s> Pieces<'s> {
         if from < end {
             coming.push_back(Coming::Entries(from..end));
         }
+        let segments = coming.iter().filter(|coming| matches!(coming, Coming::Stored(..))).count();
+        let decoded = decoded.filter(|_| segments <= SEGMENTS_OF_A_SCAN_MAX);
         let (product, bodies) = (product.clone(), Bodies::new(moment, product));
-        Ok(Self { moment, product, calendar, expired_through, range, coming, entries: None, bodies, failed: false })
+        let entries = None;
+        Ok(Self { moment, decoded, product, calendar, expired_through, range, coming, entries, bodies, failed: false })
     }
 
     fn read(&mut self) -> Result<Option<Found<'s>>, LedgerError> {
@@ -151,7 +158,7 @@ impl<'s> Pieces<'s> {
     /// Parts a segment into the rows that hold what is newest and the stretches of those that do not.
     fn part(&mut self, start: UtcMicros, header: Header) -> Result<(), LedgerError> {
         let end = header.end;
-        let segment = Arc::new(bodies::open(self.moment, &self.product, start, header)?);
+        let segment = Arc::new(bodies::open(self.moment, self.decoded, &self.product, start, header)?);
         let revised = segment::between(&self.product, start, end);
         let revised = self.moment.iterate(segment::REVISED, revised, Direction::Forward);
         let revised = revised.map(|stored| segment::start(&stored?.0)).collect::<Result<Vec<_>, _>>()?;

@@ -22,6 +22,7 @@
 //! less; sums and squares that no cell has are left out.
 
 pub(crate) mod column;
+mod columns;
 mod reading;
 mod writing;
 
@@ -35,6 +36,7 @@ use civicmesh_store::Read;
 use serde::{Deserialize, Serialize};
 
 pub use self::column::Numbers;
+pub(crate) use self::columns::Columns;
 pub use self::reading::{Segment, Sketches, States, Wanted};
 pub(crate) use self::writing::Builder;
 
@@ -93,6 +95,9 @@ pub(crate) struct Header {
     /// Bytes of its sketches.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) sketch_bytes: usize,
+    /// A hash of all its columns, by which it is told from what stands in its place before or after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<Hash32>,
     /// What its releases have in common; none if there is none.
     pub(crate) releases: Option<Layout>,
 }

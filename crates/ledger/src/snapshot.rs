@@ -10,6 +10,7 @@ use civicmesh_model::names::ProductId;
 use civicmesh_model::release::Entry;
 use civicmesh_model::time::UtcMicros;
 
+use crate::decoded::Decoded;
 use crate::error::LedgerError;
 use crate::keys::product::ProductRecord;
 use crate::ledger::{Ledger, LogState, locked, record, records};
@@ -89,31 +90,39 @@ impl Snapshot<'_> {
         range: Option<Range<UtcMicros>>,
     ) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<'_>, LedgerError> {
         let range = range.unwrap_or(UtcMicros::MIN..UtcMicros::MAX);
-        let unmerged = Unmerged::new(self.newest(product, range)?);
+        let unmerged = Unmerged::new(self.newest(product, range, None)?);
         Ok(unmerged.map(|placed| placed.map(|placed| placed.entry)))
     }
 
-    /// The same, in segments as far as they were merged.
+    /// The same, in segments as far as they were merged. What is decoded of them is kept for who comes next, unless it
+    /// is to be read `afresh`.
     pub fn pieces(
         &self,
         product: &ProductId,
         range: Range<UtcMicros>,
+        afresh: bool,
     ) -> Result<impl Iterator<Item = Result<Piece<'_>, LedgerError>> + use<'_>, LedgerError> {
-        let pieces = self.newest(product, range)?;
+        let decoded = (!afresh).then_some(&self.ledger.decoded);
+        let pieces = self.newest(product, range, decoded)?;
         Ok(pieces.map(|found| {
             found.map(|found| match found {
-                Found::Entry(placed) => Piece::Entry(Box::new(placed.entry)),
+                Found::Entry(placed) => Piece::Entry(placed.index, Box::new(placed.entry)),
                 Found::Rows(segment, rows) => Piece::Rows(segment, rows),
             })
         }))
     }
 
-    fn newest(&self, product: &ProductId, range: Range<UtcMicros>) -> Result<Pieces<'_>, LedgerError> {
+    fn newest<'s>(
+        &'s self,
+        product: &ProductId,
+        range: Range<UtcMicros>,
+        decoded: Option<&'s Decoded>,
+    ) -> Result<Pieces<'s>, LedgerError> {
         let known = record(&self.moment, product)?;
         let contract = known.as_ref().map(|known| self.ledger.contract_by_hash(&known.contract)).transpose()?;
         let calendar = contract.flatten().map(|contract| contract.calendar(self.ledger.zone));
         let expired_through = known.and_then(|known| known.expired_through);
-        Pieces::new(&self.moment, product, calendar, expired_through, range)
+        Pieces::new(&self.moment, decoded, product, calendar, expired_through, range)
     }
 
     fn state(

@@ -16,7 +16,7 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
@@ -38,10 +38,13 @@ use crate::describe;
 use crate::engine::{Answer, CityView, QueryOptions};
 use crate::error::{QueryError, Stage};
 use crate::error_bounds;
+use crate::explain;
 use crate::figures;
 use crate::forms;
 use crate::limits::Limits;
+use crate::merged::Merged;
 use crate::opaque::OpaqueFilters;
+use crate::plans::{self, Known, Plan, Plans, Uses};
 use crate::product::Product;
 use crate::question::{self, Prepared, Question};
 use crate::ranks;
@@ -52,6 +55,7 @@ use crate::running::Running;
 use crate::scans::{self, Scans};
 use crate::shelf::{Shelf, Standing};
 use crate::statement;
+use crate::template::Template;
 use crate::text::Room;
 use crate::tokens;
 use crate::told::{self, CompletenessTable, Told};
@@ -61,6 +65,14 @@ use crate::wall::WallClock;
 /// Functions that make large values of small ones, past every bound on memory. They are left out.
 const MULTIPLYING: &[&str] = &["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
 
+/// What a question is asked of.
+struct Asked<'a> {
+    shelf: &'a Shelf<'a>,
+    standings: &'a BTreeMap<ProductId, Standing>,
+    now: UtcMicros,
+    options: &'a QueryOptions,
+}
+
 /// Answers questions over any snapshot.
 pub(crate) struct Asker {
     city: CityView,
@@ -68,6 +80,10 @@ pub(crate) struct Asker {
     base: SessionState,
     browser: Browser,
     running: Running,
+    plans: Plans,
+    merged: Merged,
+    /// What runs plans that were kept: it knows no function by name, they have theirs.
+    task: Arc<TaskContext>,
 }
 
 impl Asker {
@@ -109,7 +125,9 @@ impl Asker {
         }
         let base = SessionStateBuilder::new_from_existing(base).with_type_planner(browse::type_planner()).build();
         let running = Running::new(&limits);
-        Ok(Self { city, limits, base, browser, running })
+        let task = TaskContext::default().with_session_config(base.config().clone());
+        let task = Arc::new(task.with_runtime(base.runtime_env().clone()));
+        Ok(Self { city, limits, base, browser, running, plans: Plans::default(), merged: Merged::default(), task })
     }
 
     /// Answers one question, within the limits. Dropping the future ends the work.
@@ -121,7 +139,7 @@ impl Asker {
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let question = question.into();
-        self.must_be_small(&question.sql)?;
+        self.must_be_short(&question.sql)?;
         self.bounded(self.answer(shelf, &question, now, options)).await
     }
 
@@ -134,17 +152,28 @@ impl Asker {
         now: UtcMicros,
         options: &QueryOptions,
     ) -> Result<Prepared, QueryError> {
-        self.must_be_small(&question.sql)?;
+        self.must_be_short(&question.sql)?;
+        tokens::must_be_shallow(&question.sql)?;
         self.bounded(self.prepared(shelf, question, types, now, options)).await
     }
 
     /// Before any parser sees it.
-    fn must_be_small(&self, sql: &str) -> Result<(), QueryError> {
+    fn must_be_short(&self, sql: &str) -> Result<(), QueryError> {
         if sql.len() > self.limits.sql_bytes_max {
             let limit = self.limits.sql_bytes_max as u64;
             return Err(QueryError::TooLarge { what: "the question's text in bytes", limit });
         }
-        tokens::must_be_shallow(sql)
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn merged(&self) -> &Merged {
+        &self.merged
+    }
+
+    #[cfg(test)]
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.plans
     }
 
     async fn bounded<T>(&self, work: impl Future<Output = Result<T, QueryError>> + Send) -> Result<T, QueryError> {
@@ -168,7 +197,7 @@ impl Asker {
     ) -> Result<Prepared, QueryError> {
         let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
         let standings = standings(shelf)?;
-        let state = self.state(question, &standings, now, &Cut::new(options.window_cut)).await?;
+        let state = self.state(question, &standings, now, &Cut::new(options.window_cut), None).await?;
         let plan = self.plan(&state, &question.sql, &standings).await?;
         let parameters = question::parameters(&plan, types).map_err(planning)?;
         let nulls = question::nulls(&parameters).map_err(planning)?;
@@ -178,7 +207,11 @@ impl Asker {
             Err(error) if parameters.is_empty() => return Err(planning(error)),
             Err(_) => plan,
         };
-        Ok(Prepared { schema: Arc::clone(plan.schema().inner()), parameters })
+        let schema = match plan {
+            LogicalPlan::Explain(_) => explain::schema(self.city.zone),
+            plan => Arc::clone(plan.schema().inner()),
+        };
+        Ok(Prepared { schema, parameters })
     }
 
     async fn answer(
@@ -190,34 +223,110 @@ impl Asker {
     ) -> Result<Answer, QueryError> {
         let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
         let standings = standings(shelf)?;
+        if let Some(plan) = self.kept(question, &standings, now, options).await {
+            let asked = Asked { shelf, standings: &standings, now, options };
+            return self.computed(asked, &self.base, self.task.clone(), plan, false).await;
+        }
+        tokens::must_be_shallow(&question.sql)?;
         let cut = Cut::new(options.window_cut);
-        let state = self.state(question, &standings, now, &cut).await?;
+        let state = self.state(question, &standings, now, &cut, None).await?;
         let plan = self.plan(&state, &question.sql, &standings).await?;
         let plan = question::filled(plan, &question.parameters).map_err(planning)?;
         let optimized = state.optimize(&plan).map_err(planning)?;
-        let reader = Reader::new(shelf, &state, now, &self.limits);
-        let mut completeness = Vec::new();
+        let explains = matches!(plan, LogicalPlan::Explain(_));
+        let asked = Asked { shelf, standings: &standings, now, options };
+        let answer = self.computed(asked, &state, state.task_ctx(), optimized, explains).await?;
+        Ok(Answer { notices: cut.notices(), ..answer })
+    }
+
+    /// The plan of a question like one that was asked before. None where none is kept, or this question is unlike it.
+    async fn kept(
+        &self,
+        question: &Question,
+        standings: &BTreeMap<ProductId, Standing>,
+        now: UtcMicros,
+        options: &QueryOptions,
+    ) -> Option<LogicalPlan> {
+        let template = Template::of(&question.sql).filter(|_| question.parameters.is_empty())?;
+        let audience = plans::audience(standings);
+        let key = (template.text.clone(), question.domain.clone(), options.window_cut);
+        let plan = match self.plans.known(&key, &audience) {
+            Known::New | Known::Unfit => return None,
+            Known::Kept(plan) => plan,
+            Known::Planless => {
+                let plan = self.template_plan(question, &template, standings, now, options).await;
+                let plan = plan.ok().flatten().map(Arc::new);
+                self.plans.keep(key, audience, plan.clone());
+                plan?
+            }
+        };
+        plan.filled(&template.constants).ok().flatten()
+    }
+
+    /// Plans a template; none where its plan cannot be kept.
+    async fn template_plan(
+        &self,
+        question: &Question,
+        template: &Template,
+        standings: &BTreeMap<ProductId, Standing>,
+        now: UtcMicros,
+        options: &QueryOptions,
+    ) -> Result<Option<Plan>, QueryError> {
+        let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
+        tokens::must_be_shallow(&template.text)?;
+        let open = Question { sql: template.text.clone(), ..question.clone() };
+        let (cut, uses) = (Cut::new(options.window_cut), Uses::default());
+        let state = self.state(&open, standings, now, &cut, Some(uses.clone())).await?;
+        let plan = self.plan(&state, &open.sql, standings).await?;
+        let optimized = state.optimize(&plan).map_err(planning)?;
+        // what was moved is told with every question
+        if !cut.notices().is_empty() {
+            return Ok(None);
+        }
+        Plan::new(optimized, template, &uses).map_err(planning)
+    }
+
+    /// Reads what an optimized plan needs, and computes the answer.
+    async fn computed(
+        &self,
+        asked: Asked<'_>,
+        state: &SessionState,
+        task: Arc<TaskContext>,
+        optimized: LogicalPlan,
+        explains: bool,
+    ) -> Result<Answer, QueryError> {
+        let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
+        let Asked { shelf, standings, now, options } = asked;
+        let reader = Reader { explains, ..Reader::new(shelf, state, now, &self.limits, &self.merged) };
+        let (mut completeness, mut trails) = (Vec::new(), Vec::new());
         for (product, scans) in scans::of_plan(&optimized).map_err(planning)? {
             let standing = standings.get(&product).ok_or(QueryError::Internal("a product without a standing"))?;
             let read = reader.read(&scans, standing);
-            completeness.push(read.map_err(|error| self.error(&error, Stage::Execute))?);
+            let (complete, trail) = read.map_err(|error| self.error(&error, Stage::Execute))?;
+            trails.extend(trail.map(|trail| trail.row(&complete)));
+            completeness.push(complete);
         }
         if let Some(table) = CompletenessTable::of_plan(&optimized).map_err(planning)? {
             let table = table.downcast_ref::<CompletenessTable>();
             let table = table.ok_or(QueryError::Internal("a table that is another"))?;
-            let filled = self.told(&reader, &standings).and_then(|told| table.fill(&told));
+            let filled = self.told(&reader, standings).and_then(|told| table.fill(&told));
             filled.map_err(|error| self.error(&error, Stage::Execute))?;
         }
-        if !matches!(plan, LogicalPlan::Explain(_)) {
+        if !explains {
             completeness::must_suffice(&completeness, options)?;
         }
-        let physical = state.query_planner().create_physical_plan(&optimized, &state).await.map_err(planning)?;
+        let physical = state.query_planner().create_physical_plan(&optimized, state).await.map_err(planning)?;
         let physical = yielding(physical).map_err(planning)?;
         let schema = figures::mark(&physical.schema(), &optimized, &completeness).map_err(planning)?;
-        let batches = self.collect(&state, physical).await?;
+        let batches = self.collect(task, physical).await?;
+        if explains {
+            let batches = explain::beside(&batches, &trails, self.city.zone).map_err(planning)?;
+            let schema = explain::schema(self.city.zone);
+            return Ok(Answer { schema, batches, completeness, notices: Vec::new() });
+        }
         let marked = batches.into_iter().map(|batch| batch.with_schema(schema.clone())).collect::<Result<_, _>>();
         let batches = marked.map_err(|_| QueryError::Internal("an answer has another schema than its plan"))?;
-        Ok(Answer { schema, batches, completeness, notices: cut.notices() })
+        Ok(Answer { schema, batches, completeness, notices: Vec::new() })
     }
 
     /// How complete every product is, over all of its time.
@@ -229,7 +338,7 @@ impl Asker {
         let told = |standing: &Standing| match &standing.contract {
             Some(contract) if standing.granted => {
                 let whole = Scans::whole(Arc::new(Product::new(contract.clone(), self.city.zone)));
-                reader.read(&whole, standing).map(Told::Granted)
+                reader.read(&whole, standing).map(|(completeness, _)| Told::Granted(completeness))
             }
             _ => Ok(Told::NotGranted(standing.clone())),
         };
@@ -243,6 +352,7 @@ impl Asker {
         standings: &BTreeMap<ProductId, Standing>,
         now: UtcMicros,
         cut: &Cut,
+        uses: Option<Uses>,
     ) -> Result<SessionState, QueryError> {
         let granted = standings.values().filter(|standing| standing.granted);
         let contracts = granted.filter_map(|standing| standing.contract.clone());
@@ -254,7 +364,7 @@ impl Asker {
         let mut state = SessionStateBuilder::new_from_existing(self.base.clone())
             .with_catalog_list(Arc::new(catalogue.with_pg_catalog(browsing.tables)))
             .with_analyzer_rules(vec![
-                Arc::new(Rewriter { zone: self.city.zone, now, cut: cut.clone() }),
+                Arc::new(Rewriter { zone: self.city.zone, now, cut: cut.clone(), uses }),
                 Arc::new(ResolveGroupingFunction::new()),
                 Arc::new(TypeCoercion::new()),
                 Arc::new(WallClock),
@@ -345,11 +455,11 @@ impl Asker {
 
     async fn collect(
         &self,
-        state: &SessionState,
+        task: Arc<TaskContext>,
         plan: Arc<dyn ExecutionPlan>,
     ) -> Result<Vec<RecordBatch>, QueryError> {
         let failed = |error: DataFusionError| self.error(&error, Stage::Execute);
-        let mut stream = execute_stream(plan, state.task_ctx()).map_err(failed)?;
+        let mut stream = execute_stream(plan, task).map_err(failed)?;
         let (mut batches, mut bytes) = (Vec::new(), 0);
         while let Some(batch) = stream.try_next().await.map_err(failed)? {
             bytes += batch.get_array_memory_size();

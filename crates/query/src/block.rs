@@ -35,14 +35,14 @@ pub(crate) struct Block {
     pub cells: Range<usize>,
     pub suppressed: Range<usize>,
     /// The coordinates that occur, in the order of the product's dimensions.
-    pub coordinates: Vec<Vec<String>>,
+    pub coordinates: Arc<Vec<Vec<String>>>,
     /// Of each cell, which coordinate.
-    pub codes: Vec<u32>,
-    pub suppressed_codes: Vec<u32>,
+    pub codes: Arc<Vec<u32>>,
+    pub suppressed_codes: Arc<Vec<u32>>,
     /// Of each cell, how many observations; none where nobody asks.
-    pub observations: Vec<i64>,
+    pub observations: Arc<Vec<i64>>,
     /// Of each measure of the product that is asked for.
-    pub states: Vec<Option<States>>,
+    pub states: Vec<Option<Arc<States>>>,
     /// Of each measure whose quantiles are asked for.
     pub quantiles: Vec<Option<Sketches>>,
     /// Of each column of distinct values that is asked for.
@@ -50,7 +50,7 @@ pub(crate) struct Block {
 }
 
 /// What of cells a question needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Needed {
     weight: bool,
     /// Of each measure of the product.
@@ -139,8 +139,8 @@ impl Block {
         };
         let windows: Vec<_> = released.map(window).collect();
         let (cells, suppressed) = (segment.cells_of(rows.clone()), segment.suppressed_of(rows));
-        let (mut coordinates, mut codes, mut suppressed_codes) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut observations, mut states) = (Vec::new(), vec![None; needed.measures.len()]);
+        let (mut coordinates, mut codes, mut suppressed_codes) = (Arc::default(), Arc::default(), Arc::default());
+        let (mut observations, mut states) = (Arc::default(), vec![None; needed.measures.len()]);
         let mut sketches = [vec![None; needed.quantiles.len()], vec![None; needed.distinct.len()]];
         if !cells.is_empty() || !suppressed.is_empty() {
             let dimensions = product.contract.dimensions.iter().map(|dimension| segment.dimension(&dimension.name));
@@ -149,7 +149,7 @@ impl Block {
             if !places.iter().copied().eq(0..places.len()) {
                 let inorder =
                     |coordinate: &Vec<String>| places.iter().map(|place| coordinate[*place].clone()).collect();
-                coordinates = coordinates.iter().map(inorder).collect();
+                coordinates = Arc::new(coordinates.iter().map(inorder).collect());
             }
         }
         if !suppressed.is_empty() {
@@ -163,7 +163,7 @@ impl Block {
             let measures = product.contract.measures.iter().zip(&needed.measures);
             for (states, (measure, wanted)) in states.iter_mut().zip(measures) {
                 if let (Some(measure), Some(wanted)) = (segment.measure(&measure.name), wanted) {
-                    *states = Some(segment.states(measure, *wanted, &observations).map_err(unreadable)?);
+                    *states = Some(segment.states(measure, *wanted).map_err(unreadable)?);
                 }
             }
             let asked = needed.sketches(product).into_iter().flatten();
@@ -213,8 +213,12 @@ impl Block {
         let mut coordinates = vec![Vec::new(); known.len()];
         known.into_iter().for_each(|(coordinate, code)| coordinates[code as usize] = coordinate);
         let states = product.contract.measures.iter().zip(&needed.measures);
-        let states = states.map(|(measure, wanted)| wanted.map(|_| states_of(&measure.name, releases))).collect();
+        let states = states.map(|(measure, wanted)| wanted.map(|_| Arc::new(states_of(&measure.name, releases))));
+        let states = states.collect();
         let (cells, suppressed) = (0..codes.len(), 0..suppressed_codes.len());
+        let (coordinates, codes, suppressed_codes) =
+            (Arc::new(coordinates), Arc::new(codes), Arc::new(suppressed_codes));
+        let observations = Arc::new(observations);
         let [quantiles, distinct] = needed.sketches(product).map(|columns| {
             let columns = columns.into_iter();
             columns.map(|asked| asked.map(|(kind, name)| sketches_of(kind, name, releases))).collect()

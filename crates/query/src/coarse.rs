@@ -5,23 +5,28 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, BooleanArray, StringArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use civicmesh_ledger::{Numbers, States, Wanted};
+use civicmesh_model::hash::Hash32;
 use civicmesh_model::number::{COUNT_MAX, MeasureState};
 use civicmesh_model::release::ShareBand;
 use datafusion::common::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::PhysicalExpr;
 
-use crate::block::{Block, Needed, states_array};
+use crate::block::{Block, BlockWindow, Needed, states_array};
 use crate::error::QueryError;
+use crate::merged::{FEWER_MIN, Kind, Merged, Part};
 use crate::product::Product;
 use crate::scans::Predicate;
 
 const NONE: u32 = u32::MAX;
 
 /// How a question reads a product's cells, where they may be merged.
+#[derive(Clone)]
 pub(crate) struct Apart {
     /// A filter of the time alone.
     pub time: Predicate,
@@ -35,7 +40,10 @@ pub(crate) struct Apart {
 pub(crate) struct Coarse {
     product: Arc<Product>,
     columns: Vec<usize>,
+    needed: Needed,
     apart: Apart,
+    /// The number of its kind, once it was asked for.
+    kind: Option<u64>,
     rows: Option<RowConverter>,
     /// What tells times apart, as it was met, with its place.
     groups: HashMap<OwnedRow, usize>,
@@ -48,6 +56,8 @@ pub(crate) struct Coarse {
     slots: Vec<(usize, u32)>,
     weights: Vec<u64>,
     states: Vec<Option<(Wanted, Vec<Merging>)>>,
+    /// Bytes that were asked for.
+    asked: usize,
     pub passing: u64,
     pub suppressed: u64,
     pub share: ShareBand,
@@ -75,6 +85,8 @@ impl Coarse {
         let states = needed.measures.iter().map(|wanted| wanted.map(|wanted| (wanted, Vec::new())));
         Ok(Self {
             states: states.collect(),
+            needed: needed.clone(),
+            kind: None,
             product,
             columns,
             apart,
@@ -86,25 +98,83 @@ impl Coarse {
             coordinates: Vec::new(),
             slots: Vec::new(),
             weights: Vec::new(),
+            asked: 0,
             passing: 0,
             suppressed: 0,
             share: ShareBand::None,
         })
     }
 
-    /// Merges a block in.
-    pub(crate) fn take(&mut self, block: &Block) -> Result<()> {
-        if block.cells.is_empty() && block.suppressed.is_empty() {
-            return Ok(());
+    /// Merges a whole segment in, which `read` reads where nothing is kept of it.
+    pub(crate) fn take_segment(
+        &mut self,
+        content: Hash32,
+        starts: Vec<i64>,
+        merged: &Merged,
+        read: impl FnOnce() -> Result<Block, QueryError>,
+        memory: &MemoryReservation,
+    ) -> Result<()> {
+        let windows = starts.len();
+        // of what is read in part nothing is kept
+        if self.apart.time.0.is_some() && self.apart.time.passing(&self.times(starts)?)?.true_count() < windows {
+            return self.take(&read()?, memory);
         }
-        let times = block.windows.iter().map(|window| window.start).collect::<Vec<_>>();
-        let times = TimestampMicrosecondArray::from(times).with_timezone(self.product.zone().name());
-        let times = RecordBatch::try_new(Arc::new(self.product.cells_schema().project(&[0])?), vec![Arc::new(times)])?;
-        let passing = self.apart.time.passing(&times)?;
-        let codes = self.codes(block)?;
-        let places = self.places(block, &times, &passing)?;
+        let kind = match self.kind {
+            Some(kind) => kind,
+            None => *self.kind.insert(merged.kind(Kind {
+                contract: self.product.contract.hash(),
+                columns: self.columns.clone(),
+                needed: self.needed.clone(),
+                dimensions: self.apart.dimensions.0.clone(),
+                functions: self.apart.functions.clone(),
+            })),
+        };
+        let part = match merged.part(kind, content) {
+            Some(part) => part,
+            None => {
+                let mut alone =
+                    Self::new(self.product.clone(), self.columns.clone(), &self.needed, self.apart.clone())?;
+                let block = read()?;
+                alone.take(&block, memory)?;
+                memory.shrink(alone.asked);
+                let part = Arc::new(alone.into_part());
+                if part.block.cells.len() * FEWER_MIN <= block.cells.len() {
+                    merged.keep(kind, content, part.clone());
+                }
+                part
+            }
+        };
+        self.take_some(&part.block, true, memory)?;
+        self.passing += part.passing;
+        self.suppressed += part.suppressed;
+        self.share = self.share.max(part.share);
+        Ok(())
+    }
+
+    /// Merges a block in. What it takes is asked of `memory` before it is made.
+    pub(crate) fn take(&mut self, block: &Block, memory: &MemoryReservation) -> Result<()> {
+        let cells = self.take_some(block, false, memory)?;
+        self.passing += cells as u64;
+        Ok(())
+    }
+
+    /// Merges a block in, which may have been filtered before; gives how many of its cells.
+    fn take_some(&mut self, block: &Block, filtered: bool, memory: &MemoryReservation) -> Result<usize> {
+        if block.cells.is_empty() && block.suppressed.is_empty() {
+            return Ok(0);
+        }
+        let times = self.times(block.windows.iter().map(|window| window.start).collect())?;
+        let passing = match filtered {
+            true => BooleanArray::from(vec![true; times.num_rows()]),
+            false => self.apart.time.passing(&times)?,
+        };
+        let windows: Vec<usize> = (0..block.windows.len()).filter(|window| passing.value(*window)).collect();
+        let codes = self.codes(block, filtered)?;
+        let times = filter_record_batch(&times, &passing)?;
+        let places = self.places(block, &windows, &times)?;
+        self.ask(self.slots.len(), memory)?;
         let (mut cells, mut slots) = (Vec::new(), Vec::new());
-        for (window, place) in places.into_iter().enumerate().filter(|(window, _)| passing.value(*window)) {
+        for (window, place) in windows.into_iter().zip(places) {
             let before = self.suppressed;
             let held = block.suppressed_of(window);
             self.suppressed += held.filter(|cell| codes[block.suppressed_codes[*cell] as usize] != NONE).count() as u64;
@@ -127,15 +197,80 @@ impl Coarse {
                 slots.push(*slot);
             }
         }
-        self.passing += cells.len() as u64;
-        self.add(block, &cells, &slots)
+        self.ask(self.slots.len(), memory)?;
+        self.add(block, &cells, &slots)?;
+        Ok(cells.len())
+    }
+
+    /// A batch of times alone.
+    fn times(&self, starts: Vec<i64>) -> Result<RecordBatch> {
+        let times = TimestampMicrosecondArray::from(starts).with_timezone(self.product.zone().name());
+        Ok(RecordBatch::try_new(Arc::new(self.product.cells_schema().project(&[0])?), vec![Arc::new(times)])?)
+    }
+
+    /// What was merged so far, as cells again: a window for each place, coordinates without what nobody asks for.
+    fn into_part(self) -> Part {
+        let dimensions = self.product.contract.dimensions.len();
+        let wanted: Vec<usize> =
+            self.columns.iter().copied().filter(|column| (1..=dimensions).contains(column)).collect();
+        let whole = |told: &Vec<String>| {
+            let mut coordinate = vec![String::new(); dimensions];
+            wanted.iter().zip(told).for_each(|(column, text)| coordinate[column - 1].clone_from(text));
+            coordinate
+        };
+        let mut order: Vec<usize> = (0..self.slots.len()).collect();
+        order.sort_by_key(|slot| self.slots[*slot]);
+        let mut windows = Vec::with_capacity(self.places.len());
+        for (place, (start, _)) in self.places.iter().enumerate() {
+            let first_cell = order.partition_point(|slot| self.slots[*slot].0 < place);
+            windows.push(BlockWindow { start: *start, first_cell, first_suppressed: 0, share: ShareBand::None });
+        }
+        let states = self.states.iter().map(|merging| {
+            let (wanted, merging) = merging.as_ref()?;
+            let merging = |slot: &usize| merging.get(*slot).copied().unwrap_or_default();
+            let each = || order.iter().map(merging);
+            Some(Arc::new(States {
+                count: each().map(|merging| merging.count as i64).collect(),
+                sums: wanted.sums.then(|| Numbers::Wide(each().map(|merging| merging.sum).collect())),
+                squares: wanted.squares.then(|| Numbers::Wide(each().map(|merging| merging.squares).collect())),
+                min: wanted.min.then(|| each().map(|merging| merging.min.filter(|_| !merging.no_min)).collect()),
+                max: wanted.max.then(|| each().map(|merging| merging.max.filter(|_| !merging.no_max)).collect()),
+            }))
+        });
+        let weight = |slot: &usize| self.weights.get(*slot).map_or(0, |weight| *weight as i64);
+        let block = Block {
+            windows,
+            cells: 0..order.len(),
+            suppressed: 0..0,
+            coordinates: Arc::new(self.coordinates.iter().map(whole).collect()),
+            codes: Arc::new(order.iter().map(|slot| self.slots[*slot].1).collect()),
+            suppressed_codes: Arc::default(),
+            observations: Arc::new(order.iter().map(weight).collect()),
+            states: states.collect(),
+            // of cells with sketches nothing is merged here
+            quantiles: vec![None; self.needed.quantiles.len()],
+            distinct: vec![None; self.needed.distinct.len()],
+        };
+        Part { block, passing: self.passing, suppressed: self.suppressed, share: self.share }
+    }
+
+    /// Asks for what so many slots and all coordinates at every place take.
+    fn ask(&mut self, slots: usize, memory: &MemoryReservation) -> Result<()> {
+        let measures = self.states.iter().flatten().count();
+        let slot = size_of::<(usize, u32)>() + size_of::<u64>() + measures * size_of::<Merging>();
+        let place = size_of::<(i64, Vec<u32>)>() + self.coordinates.len() * size_of::<u32>();
+        let bytes = slots.saturating_mul(slot).saturating_add(self.places.len().saturating_mul(place));
+        memory.try_grow(bytes.saturating_sub(self.asked))?;
+        self.asked = self.asked.max(bytes);
+        Ok(())
     }
 
     /// Of each of the block's coordinates the one it is told from others by, or none where the filter drops it.
-    fn codes(&mut self, block: &Block) -> Result<Vec<u32>> {
+    fn codes(&mut self, block: &Block, filtered: bool) -> Result<Vec<u32>> {
         let dimensions = self.product.contract.dimensions.len();
         let all: Vec<u32> = (0..block.coordinates.len() as u32).collect();
         let passing = match dimensions {
+            _ if filtered => BooleanArray::from(vec![true; all.len()]),
             0 => BooleanArray::from(vec![true; all.len()]),
             _ => {
                 let schema = self.product.cells_schema().project(&(1..=dimensions).collect::<Vec<_>>())?;
@@ -159,25 +294,21 @@ impl Coarse {
         Ok(block.coordinates.iter().zip(passing.values().iter()).map(code).collect())
     }
 
-    /// Of each window the place that its time is told from others by.
-    fn places(&mut self, block: &Block, times: &RecordBatch, passing: &BooleanArray) -> Result<Vec<usize>> {
+    /// Of each of these windows of the block the place that its time is told from others by. `times` are theirs alone:
+    /// of a window that is filtered out no function may be computed, it may fail there.
+    fn places(&mut self, block: &Block, windows: &[usize], times: &RecordBatch) -> Result<Vec<usize>> {
         let told = |function: &Arc<dyn PhysicalExpr>| function.evaluate(times)?.into_array(times.num_rows());
         let told = self.apart.functions.iter().map(told).collect::<Result<Vec<ArrayRef>>>()?;
         let Some(converter) = &self.rows else {
             if self.places.is_empty() {
-                let first = block.windows.iter().zip(passing.values().iter()).find(|(_, passes)| *passes);
-                self.places.extend(first.map(|(window, _)| (window.start, Vec::new())));
+                self.places.extend(windows.first().map(|window| (block.windows[*window].start, Vec::new())));
             }
-            return Ok(vec![0; block.windows.len()]);
+            return Ok(vec![0; windows.len()]);
         };
         let rows = converter.convert_columns(&told)?;
-        let mut places = Vec::with_capacity(block.windows.len());
-        for (window, at) in block.windows.iter().enumerate() {
-            if !passing.value(window) {
-                places.push(0);
-                continue;
-            }
-            let row = rows.row(window);
+        let mut places = Vec::with_capacity(windows.len());
+        for (at, window) in windows.iter().enumerate() {
+            let row = rows.row(at);
             let place = match &self.last {
                 Some((last, place)) if last.row() == row => *place,
                 _ => {
@@ -185,7 +316,7 @@ impl Coarse {
                     let next = self.places.len();
                     let place = *self.groups.entry(row.clone()).or_insert(next);
                     if place == next {
-                        self.places.push((at.start, Vec::new()));
+                        self.places.push((block.windows[*window].start, Vec::new()));
                     }
                     self.last = Some((row, place));
                     place
@@ -261,14 +392,6 @@ impl Coarse {
     pub(crate) fn schema(&self) -> Result<SchemaRef> {
         let schema: Schema = self.product.cells_schema().project(&self.columns)?;
         Ok(Arc::new(schema))
-    }
-
-    /// About how many bytes they take.
-    pub(crate) fn bytes(&self) -> usize {
-        let measures = self.states.iter().flatten().count();
-        let slot = size_of::<(usize, u32)>() + size_of::<u64>() + measures * size_of::<Merging>();
-        let place = size_of::<(i64, Vec<u32>)>() + self.coordinates.len() * size_of::<u32>();
-        self.slots.len() * slot + self.places.len() * place
     }
 }
 

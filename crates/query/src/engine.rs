@@ -42,7 +42,7 @@ pub struct QueryOptions {
 }
 
 /// What becomes of a bound of time that cuts a window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WindowCut {
     /// The question is refused.
     #[default]

@@ -21,6 +21,9 @@ const COLUMNS_MAX: usize = 500;
 /// Most grouping sets of one SELECT. Each is planned, and takes every row once more.
 const GROUPING_SETS_MAX: usize = 256;
 
+/// Most branches of all CASE of a statement together: planning takes the square of them.
+const BRANCHES_MAX: usize = 500;
+
 /// Looks at the whole statement.
 pub(crate) fn must_be_kept_to(statement: &Statement) -> Result<(), QueryError> {
     let statement = match statement {
@@ -38,6 +41,7 @@ pub(crate) fn must_be_kept_to(statement: &Statement) -> Result<(), QueryError> {
 struct Forms {
     calls: usize,
     subqueries: usize,
+    branches: usize,
 }
 
 fn refuse(message: &str) -> ControlFlow<QueryError> {
@@ -51,6 +55,10 @@ impl Visitor for Forms {
         distinct_from(expr)?;
         self.calls += usize::from(is_call(expr));
         self.subqueries += usize::from(is_subquery(expr));
+        if let Expr::Case { conditions, .. } = expr {
+            self.branches += conditions.len();
+        }
+        too_large("the number of CASE branches", self.branches, BRANCHES_MAX)?;
         too_large("the nesting of calls (a subquery in FROM may name what is within)", self.calls, CALLS_MAX)?;
         too_large("the nesting of subqueries (WITH may name what is within)", self.subqueries, SUBQUERIES_MAX)
     }

@@ -19,6 +19,8 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use crate::block::{Block, Needed};
 use crate::coarse::Coarse;
 use crate::error::QueryError;
+use crate::explain::Trail;
+use crate::merged::Merged;
 use crate::product::{Need, Product, Read};
 use crate::reading::Reader;
 use crate::scans::{Predicate, Scans};
@@ -31,12 +33,15 @@ const BATCH_CELLS: usize = 8_192;
 pub(crate) struct Pass<'a> {
     product: &'a Product,
     memory: &'a MemoryReservation,
+    merged: &'a Merged,
     versions: Versions<'a>,
     needed: Needed,
     /// Releases of one contract that no segment holds, until there are enough of them.
     waiting: Vec<Release>,
     waiting_cells: usize,
     gathering: Gathering,
+    /// What the question rests on, where it is to be explained.
+    trail: Option<Trail>,
     /// What became of windows, in the order of time.
     pub seen: Vec<Seen>,
 }
@@ -49,6 +54,7 @@ pub(crate) struct Gathered {
     /// The largest share that a window holds back of which a suppressed cell passed.
     pub share: ShareBand,
     pub seen: Vec<Seen>,
+    pub trail: Option<Trail>,
 }
 
 /// How cells are gathered.
@@ -94,11 +100,13 @@ impl<'a> Pass<'a> {
         };
         Ok(Self {
             memory: &reader.memory,
+            merged: reader.merged,
             versions: Versions::new(product, reader.shelf),
             needed,
             waiting: Vec::new(),
             waiting_cells: 0,
             gathering,
+            trail: reader.explains.then(Trail::default),
             seen: Vec::new(),
             product,
         })
@@ -111,7 +119,12 @@ impl<'a> Pass<'a> {
                 self.take_waiting()?;
                 return self.take_rows(&segment, rows);
             }
-            Piece::Entry(entry) => *entry,
+            Piece::Entry(index, entry) => {
+                if let Some(trail) = &mut self.trail {
+                    trail.entry(index, &entry);
+                }
+                *entry
+            }
         };
         let window = entry.window();
         let kind = match entry {
@@ -149,7 +162,19 @@ impl<'a> Pass<'a> {
             };
             self.seen.push(Seen { window: Window { start: at.start, end: at.end }, kind });
         }
-        let block = Block::of_segment(self.product, &self.needed, segment, rows)?;
+        let whole = rows == (0..segment.rows().len());
+        if let (Gathering::Coarse(coarse), None, Some(content)) =
+            (&mut self.gathering, &self.trail, segment.content().filter(|_| whole))
+        {
+            let released = segment.rows().iter().filter(|row| row.kind == RowKind::Release);
+            let starts = released.map(|row| row.start.0).collect();
+            let read = || Block::of_segment(self.product, &self.needed, segment, rows);
+            return coarse.take_segment(content, starts, self.merged, read, self.memory);
+        }
+        let block = Block::of_segment(self.product, &self.needed, segment, rows.clone())?;
+        if let Some(trail) = &mut self.trail {
+            trail.rows(segment, rows);
+        }
         self.gathering.take(self.product, &block, self.memory)
     }
 
@@ -165,17 +190,17 @@ impl<'a> Pass<'a> {
 
     pub(crate) fn finish(mut self) -> Result<Gathered> {
         self.take_waiting()?;
-        let Self { gathering, seen, memory, .. } = self;
+        let Self { gathering, seen, memory, trail, .. } = self;
         Ok(match gathering {
             Gathering::Fine(Fine { columns, batches, passing: cells, suppressed, share, .. }) => {
-                Gathered { read: Read { columns, batches }, cells, suppressed, share, seen }
+                Gathered { read: Read { columns, batches }, cells, suppressed, share, seen, trail }
             }
             Gathering::Coarse(coarse) => {
                 let (cells, suppressed, share) = (coarse.passing, coarse.suppressed, coarse.share);
                 let (columns, schema) = (coarse.columns().to_vec(), coarse.schema()?);
                 let batch = coarse.into_batch(schema)?;
                 memory.try_grow(batch.get_array_memory_size())?;
-                Gathered { read: Read { columns, batches: vec![batch] }, cells, suppressed, share, seen }
+                Gathered { read: Read { columns, batches: vec![batch] }, cells, suppressed, share, seen, trail }
             }
         })
     }
@@ -184,11 +209,7 @@ impl<'a> Pass<'a> {
 impl Gathering {
     fn take(&mut self, product: &Product, block: &Block, memory: &MemoryReservation) -> Result<()> {
         match self {
-            Self::Coarse(coarse) => {
-                let before = coarse.bytes();
-                coarse.take(block)?;
-                Ok(memory.try_grow(coarse.bytes().saturating_sub(before))?)
-            }
+            Self::Coarse(coarse) => coarse.take(block, memory),
             Self::Fine(fine) => fine.take(product, block, memory),
         }
     }

@@ -94,6 +94,18 @@ impl Product {
         }
     }
 
+    /// The same product within another question of the same plan: nothing of it is read.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            contract: self.contract.clone(),
+            calendar: self.calendar,
+            rows: self.rows.clone(),
+            cells: self.cells.clone(),
+            needs: Mutex::new(self.needs()),
+            read: OnceLock::new(),
+        }
+    }
+
     pub(crate) fn id(&self) -> &ProductId {
         &self.contract.product
     }

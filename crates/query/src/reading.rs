@@ -15,8 +15,10 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 
 use crate::completeness::ProductCompleteness;
 use crate::error::{QueryError, RefusalCode};
+use crate::explain::Trail;
 use crate::gathering::{Gathered, Pass, Seen, SeenKind};
 use crate::limits::Limits;
+use crate::merged::Merged;
 use crate::product::{Need, Product};
 use crate::scans::Scans;
 use crate::shelf::{Shelf, Standing};
@@ -27,26 +29,37 @@ pub(crate) struct Reader<'a> {
     pub state: &'a SessionState,
     pub now: UtcMicros,
     pub limits: &'a Limits,
+    /// What was merged for earlier questions.
+    pub merged: &'a Merged,
+    /// Whether it is to be told what was read.
+    pub explains: bool,
     /// The memory of all that was read so far for the question.
     pub memory: MemoryReservation,
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(shelf: &'a Shelf<'a>, state: &'a SessionState, now: UtcMicros, limits: &'a Limits) -> Self {
+    pub(crate) fn new(
+        shelf: &'a Shelf<'a>,
+        state: &'a SessionState,
+        now: UtcMicros,
+        limits: &'a Limits,
+        merged: &'a Merged,
+    ) -> Self {
         let memory = MemoryConsumer::new("cells").register(&state.runtime_env().memory_pool);
-        Self { shelf, state, now, limits, memory }
+        Self { shelf, state, now, limits, merged, explains: false, memory }
     }
 
-    /// Reads what the scans need, lays it down at the product, and says how complete it is.
-    pub(crate) fn read(&self, scans: &Scans, standing: &Standing) -> Result<ProductCompleteness> {
+    /// Reads what the scans need, lays it down at the product, and says how complete it is and, where it is explained,
+    /// what it rests on.
+    pub(crate) fn read(&self, scans: &Scans, standing: &Standing) -> Result<(ProductCompleteness, Option<Trail>)> {
         let product = &scans.product;
         let stretch = scans.stretch();
         let range = stretch.from.unwrap_or(UtcMicros::MIN)..stretch.until.unwrap_or(UtcMicros::MAX);
         let mut pass = Pass::new(scans, self)?;
         if range.start < range.end {
-            self.shelf.visit::<DataFusionError>(product.id(), range, &mut |piece| pass.take(piece))?;
+            self.shelf.visit::<DataFusionError>(product.id(), range, self.explains, &mut |piece| pass.take(piece))?;
         }
-        let Gathered { read, cells, suppressed, share, seen } = pass.finish()?;
+        let Gathered { read, cells, suppressed, share, seen, trail } = pass.finish()?;
         let count = self.count(scans, standing, &seen)?;
         product.lay(read)?;
         let Standing {
@@ -86,7 +99,7 @@ impl<'a> Reader<'a> {
             exact: false,
             note: String::new(),
         };
-        Ok(completeness.conclude())
+        Ok((completeness.conclude(), trail))
     }
 
     /// Counts the windows that the question expects by what became of them.

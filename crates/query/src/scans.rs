@@ -190,7 +190,8 @@ impl Scans {
 }
 
 /// A filter over windows or cells; none lets all through.
-pub(crate) struct Predicate(Option<Arc<dyn PhysicalExpr>>);
+#[derive(Clone)]
+pub(crate) struct Predicate(pub Option<Arc<dyn PhysicalExpr>>);
 
 impl Predicate {
     /// Which rows pass.

@@ -105,16 +105,18 @@ impl Shelf<'_> {
         }
     }
 
-    /// Visits what is newest of a product about windows that touch the range, in the order of windows.
+    /// Visits what is newest of a product about windows that touch the range, in the order of windows; `afresh` leaves
+    /// out what other questions decoded.
     pub(crate) fn visit<E: From<QueryError>>(
         &self,
         product: &ProductId,
         range: Range<UtcMicros>,
+        afresh: bool,
         visit: &mut dyn FnMut(Piece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         match self {
             Self::Ledger(snapshot) => {
-                for piece in snapshot.pieces(product, range).map_err(unreadable)? {
+                for piece in snapshot.pieces(product, range, afresh).map_err(unreadable)? {
                     visit(piece.map_err(unreadable)?)?;
                 }
                 Ok(())
@@ -126,7 +128,9 @@ impl Shelf<'_> {
                     entries.filter(|entry| entry.window().start < range.end && range.start < entry.window().end);
                 let entries: Vec<_> = (0..).zip(entries.cloned()).collect();
                 if !listed.merged {
-                    return entries.into_iter().try_for_each(|(_, entry)| visit(Piece::Entry(Box::new(entry))));
+                    return entries
+                        .into_iter()
+                        .try_for_each(|(index, entry)| visit(Piece::Entry(index, Box::new(entry))));
                 }
                 for segment in Segment::of_entries(&entries).map_err(unreadable)? {
                     let rows = 0..segment.rows().len();

@@ -39,6 +39,11 @@ impl fmt::Debug for Room {
     }
 }
 
+/// Whether a function asks for room, which is one question's.
+pub(crate) fn is_asking(function: &ScalarUDF) -> bool {
+    function.inner().downcast_ref::<Asking>().is_some()
+}
+
 impl Room {
     pub(crate) fn new(pool: &Arc<dyn MemoryPool>) -> Self {
         Self(Arc::new(MemoryConsumer::new("texts").register(pool)))

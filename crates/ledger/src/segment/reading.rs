@@ -1,6 +1,8 @@
 //! Reading a segment: its rows at once, each column when it is asked for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use civicmesh_model::grain::Window;
 use civicmesh_model::hash::Hash32;
@@ -12,6 +14,7 @@ use civicmesh_model::release::{
 use civicmesh_model::sketch::SKETCH_BYTES_MAX;
 use civicmesh_model::time::UtcMicros;
 
+use super::columns::Columns;
 use super::writing::{Made, middle, square};
 use super::*;
 
@@ -22,11 +25,13 @@ pub struct Segment<'s> {
     product: ProductId,
     pub(super) header: Header,
     pub(super) source: Source<'s>,
-    rows: Vec<SegmentRow>,
+    rows: Arc<Vec<SegmentRow>>,
+    columns: Arc<Columns>,
+    bytes_read: AtomicU64,
 }
 
 /// Which statistics of a measure are asked for; its counts always are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted {
     /// Sums.
     pub sums: bool,
@@ -99,7 +104,7 @@ impl Segment<'static> {
     /// A segment that is not stored.
     pub(crate) fn of_made(product: ProductId, made: Made) -> Result<Self, LedgerError> {
         let Made { start, header, columns } = made;
-        Self::open(product, start, header, Source::Held(columns))
+        Self::open(product, start, header, Source::Held(columns), Arc::default())
     }
 
     /// The segments that merging would make of these entries, in the order of time, with their indexes: for tests of
@@ -135,9 +140,25 @@ impl<'s> Segment<'s> {
         start: UtcMicros,
         header: Header,
         source: Source<'s>,
+        columns: Arc<Columns>,
     ) -> Result<Self, LedgerError> {
-        let rows = source.part(ROWS, |bytes| read_rows(bytes, start, &header))?;
-        Ok(Self { product, header, source, rows })
+        let mut segment =
+            Self { product, header, source, rows: Arc::default(), columns, bytes_read: AtomicU64::new(0) };
+        let rows = || segment.part(ROWS, |bytes| read_rows(bytes, start, &segment.header));
+        segment.rows = segment.columns.column(|columns| &columns.rows, rows)?;
+        Ok(segment)
+    }
+
+    fn part<T>(&self, part: u16, read: impl FnOnce(&[u8]) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        self.source.part(part, |bytes| {
+            self.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            read(bytes)
+        })
+    }
+
+    /// Stored bytes of the columns that were read so far, those left out that another question had decoded before.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
     }
 
     /// Its product.
@@ -153,6 +174,12 @@ impl<'s> Segment<'s> {
     /// How many published cells it has.
     pub fn cells(&self) -> usize {
         self.header.cells
+    }
+
+    /// A hash of all that it holds: the same segment at another time has the same, another one in its place has not.
+    /// None of one that an earlier version made.
+    pub fn content(&self) -> Option<Hash32> {
+        self.header.content
     }
 
     /// The contract that its releases were made under; none if it has none.
@@ -189,9 +216,13 @@ impl<'s> Segment<'s> {
     }
 
     /// The coordinates that occur.
-    pub fn coordinates(&self) -> Result<Vec<Vec<String>>, LedgerError> {
+    pub fn coordinates(&self) -> Result<Arc<Vec<Vec<String>>>, LedgerError> {
+        self.columns.column(|columns| &columns.coordinates, || self.read_coordinates())
+    }
+
+    fn read_coordinates(&self) -> Result<Vec<Vec<String>>, LedgerError> {
         let dimensions = self.header.releases.as_ref().map_or(0, |layout| layout.dimensions.len());
-        self.source.part(COORDINATES, |mut bytes| {
+        self.part(COORDINATES, |mut bytes| {
             let length = usize::try_from(column::read_leb128(&mut bytes)?).map_err(|_| DAMAGED)?;
             let texts = column::read_plane(&mut bytes, length)?;
             let mut texts = &texts[..];
@@ -206,25 +237,33 @@ impl<'s> Segment<'s> {
     }
 
     /// Of each published cell, which coordinate it has.
-    pub fn codes(&self) -> Result<Vec<u32>, LedgerError> {
-        self.source.part(CELLS, |mut bytes| self.read_codes(&mut bytes, self.header.cells))
+    pub fn codes(&self) -> Result<Arc<Vec<u32>>, LedgerError> {
+        let read = || self.part(CELLS, |mut bytes| self.read_codes(&mut bytes, self.header.cells));
+        self.columns.column(|columns| &columns.codes, read)
     }
 
     /// Of each suppressed cell, which coordinate it has.
-    pub fn suppressed_codes(&self) -> Result<Vec<u32>, LedgerError> {
-        self.source.part(SUPPRESSED, |mut bytes| self.read_codes(&mut bytes, self.header.suppressed))
+    pub fn suppressed_codes(&self) -> Result<Arc<Vec<u32>>, LedgerError> {
+        let read = || self.part(SUPPRESSED, |mut bytes| self.read_codes(&mut bytes, self.header.suppressed));
+        self.columns.column(|columns| &columns.suppressed_codes, read)
     }
 
     /// Of each published cell, how many observations it rests on.
-    pub fn observations(&self) -> Result<Vec<i64>, LedgerError> {
-        self.source.part(OBSERVATIONS, |mut bytes| column::read(&mut bytes, self.header.cells)?.narrow())
+    pub fn observations(&self) -> Result<Arc<Vec<i64>>, LedgerError> {
+        let read = || self.part(OBSERVATIONS, |mut bytes| column::read(&mut bytes, self.header.cells)?.narrow());
+        self.columns.column(|columns| &columns.observations, read)
     }
 
-    /// The states of a measure; `observations` are the cells' own.
-    pub fn states(&self, measure: usize, wanted: Wanted, observations: &[i64]) -> Result<States, LedgerError> {
+    /// The states of a measure.
+    pub fn states(&self, measure: usize, wanted: Wanted) -> Result<Arc<States>, LedgerError> {
+        self.columns.states(measure, wanted, || self.read_states(measure, wanted))
+    }
+
+    fn read_states(&self, measure: usize, wanted: Wanted) -> Result<States, LedgerError> {
+        let observations = self.observations()?;
         let layout = self.header.releases.as_ref().and_then(|layout| layout.measures.get(measure)).ok_or(DAMAGED)?;
         let mut count = self.numbers(measure, COUNT)?.narrow()?;
-        count.iter_mut().zip(observations).for_each(|(count, observations)| *count += observations);
+        count.iter_mut().zip(&*observations).for_each(|(count, observations)| *count += observations);
         let Wanted { sums, squares, min, max } = wanted;
         let extremes = match min || max {
             true => self.extremes(measure)?,
@@ -264,7 +303,7 @@ impl<'s> Segment<'s> {
     /// # Errors
     /// [`LedgerError::Damaged`] where it cannot be read.
     pub fn sketches(&self, column: usize) -> Result<Sketches, LedgerError> {
-        self.source.part(sketch_part(column), |mut bytes| {
+        self.part(sketch_part(column), |mut bytes| {
             let lengths = column::read(&mut bytes, self.header.cells)?.narrow()?;
             let mut end = 0_usize;
             let ends = lengths.into_iter().map(|length| {
@@ -285,11 +324,11 @@ impl<'s> Segment<'s> {
         };
         let (coordinates, codes, held) = (self.coordinates()?, self.codes()?, self.suppressed_codes()?);
         let observations = self.observations()?;
-        let measures = (0..layout.measures.len()).map(|measure| self.states(measure, Wanted::ALL, &observations));
+        let measures = (0..layout.measures.len()).map(|measure| self.states(measure, Wanted::ALL));
         let measures = measures.collect::<Result<Vec<_>, _>>()?;
         let sketches = (0..layout.sketches.len()).map(|column| self.sketches(column));
         let sketches = sketches.collect::<Result<Vec<_>, _>>()?;
-        let salts = self.source.part(SALTS, |salts| Ok(salts.to_vec()))?;
+        let salts = self.part(SALTS, |salts| Ok(salts.to_vec()))?;
         let mut salts = salts.chunks_exact(32);
         let coordinate = |code: u32| coordinates.get(code as usize).cloned().ok_or(DAMAGED);
         let mut releases = BTreeMap::new();
@@ -344,13 +383,13 @@ impl<'s> Segment<'s> {
     }
 
     fn numbers(&self, measure: usize, column: u16) -> Result<Numbers, LedgerError> {
-        self.source.part(measure_part(measure, column), |mut bytes| column::read(&mut bytes, self.header.cells))
+        self.part(measure_part(measure, column), |mut bytes| column::read(&mut bytes, self.header.cells))
     }
 
     /// Of each release, which extremes of the measure it has.
     fn extremes(&self, measure: usize) -> Result<Vec<i64>, LedgerError> {
         let releases = self.rows.iter().filter(|row| row.kind == RowKind::Release).count();
-        self.source.part(measure_part(measure, EXTREMES), |mut bytes| column::read(&mut bytes, releases)?.narrow())
+        self.part(measure_part(measure, EXTREMES), |mut bytes| column::read(&mut bytes, releases)?.narrow())
     }
 
     fn read_codes(&self, bytes: &mut &[u8], cells: usize) -> Result<Vec<u32>, LedgerError> {

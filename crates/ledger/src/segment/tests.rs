@@ -1,5 +1,7 @@
 //! A segment gives back what was put in, whole and column by column.
 
+use std::sync::Arc;
+
 use civicmesh_model::grain::Window;
 use civicmesh_model::hash::Hash32;
 use civicmesh_model::number::{COUNT_MAX, MeasureState, VALUE_MAX};
@@ -169,10 +171,9 @@ proptest! {
         }
         // a column says the same whichever others are read with it
         let [sums, squares, min, max] = wanted;
-        let observations = segment.observations().unwrap();
         for measure in 0..segment.header.releases.as_ref().map_or(0, |layout| layout.measures.len()) {
-            let all = segment.states(measure, Wanted::ALL, &observations).unwrap();
-            let some = segment.states(measure, Wanted { sums, squares, min, max }, &observations).unwrap();
+            let all = segment.states(measure, Wanted::ALL).unwrap();
+            let some = segment.states(measure, Wanted { sums, squares, min, max }).unwrap();
             for cell in 0..segment.cells() {
                 let MeasureState { count, sum, sum_squares, min: least, max: greatest } = all.get(cell);
                 prop_assert_eq!(some.get(cell), MeasureState {
@@ -275,7 +276,7 @@ fn damage_is_an_error() {
         let mut columns = columns.clone();
         columns.remove(part);
         let source = Source::Held(columns);
-        let opened = Segment::open(product(), minute(0), header.clone(), source);
+        let opened = Segment::open(product(), minute(0), header.clone(), source, Arc::default());
         assert!(opened.and_then(|segment| segment.releases()).is_err(), "without part {part}");
     }
     let newer = Header { version: 2, ..header };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use civicmesh_model::hash::Hash32;
 use civicmesh_model::number::MeasureState;
 use civicmesh_model::release::{Entry, MethodTag, Release, SuppressionReason};
 use civicmesh_model::time::UtcMicros;
@@ -94,10 +95,27 @@ impl Builder {
             coordinates: coordinates.len(),
             body_bytes: self.rows.iter().map(body_bytes).sum(),
             sketch_bytes: self.sketch_bytes,
+            content: Some(content(layout.as_ref(), &columns)),
             releases: layout,
         };
         Some(Made { start: first.entry.window().start, header, columns })
     }
+}
+
+/// A hash of all that is stored: what releases have in common, then of each part its number, its length, its bytes.
+fn content(layout: Option<&Layout>, columns: &BTreeMap<u16, Vec<u8>>) -> Hash32 {
+    let layout = crate::keys::to_json(&layout);
+    let heads: Vec<[u8; 10]> = columns
+        .iter()
+        .map(|(part, bytes)| {
+            let mut head = [0; 10];
+            head[..2].copy_from_slice(&part.to_be_bytes());
+            head[2..].copy_from_slice(&(bytes.len() as u64).to_be_bytes());
+            head
+        })
+        .collect();
+    let parts = heads.iter().zip(columns.values()).flat_map(|(head, bytes)| [&head[..], &bytes[..]]);
+    Hash32::of(&std::iter::once(&layout[..]).chain(parts).collect::<Vec<_>>())
 }
 
 fn layout(release: &Release) -> Layout {

@@ -54,9 +54,9 @@ fn windows(ledger: &Ledger, from: i64, until: i64) -> BTreeMap<i64, u32> {
         }
     };
     let snapshot = ledger.snapshot();
-    for piece in snapshot.pieces(&product(), hour(from)..hour(until)).unwrap() {
+    for piece in snapshot.pieces(&product(), hour(from)..hour(until), false).unwrap() {
         match piece.unwrap() {
-            Piece::Entry(entry) => see(entry.window().start, entry.window().end, entry.revision()),
+            Piece::Entry(_, entry) => see(entry.window().start, entry.window().end, entry.revision()),
             Piece::Rows(segment, rows) => {
                 segment.rows()[rows].iter().for_each(|row| see(row.start, row.end, row.revision));
             }
@@ -247,4 +247,65 @@ fn a_ledger_without_segments_opens_and_merges() {
     assert_eq!(stored(&peer, crate::keys::segment::SEGMENTS), 1);
     assert_consistent(&peer);
     assert_eq!(whole_log(&peer).0, forger.entries);
+}
+
+/// The sums of a measure by window, as questions read them.
+fn sums(snapshot: &crate::Snapshot<'_>) -> BTreeMap<i64, i128> {
+    let mut sums = BTreeMap::new();
+    for piece in snapshot.pieces(&product(), hour(0)..hour(60), false).unwrap() {
+        match piece.unwrap() {
+            Piece::Entry(_, entry) => match *entry {
+                Entry::Release(release) => {
+                    let sum = release.cells.iter().map(|cell| cell.measures[0].sum).sum();
+                    sums.insert(release.window.start.0 / HOUR, sum);
+                }
+                _ => panic!("all are releases"),
+            },
+            Piece::Rows(segment, rows) => {
+                let states = segment.states(0, crate::Wanted::ALL).unwrap();
+                for row in rows {
+                    let sum = segment.cells_of(row..row + 1).map(|cell| states.get(cell).sum).sum();
+                    sums.insert(segment.rows()[row].start.0 / HOUR, sum);
+                }
+            }
+        }
+    }
+    sums
+}
+
+#[test]
+fn what_was_decoded_of_a_segment_is_never_taken_for_the_one_in_its_place() {
+    let contract = contract("1", OPEN);
+    let ledger = peer(&contract);
+    let mut forger = Forger::new();
+    let revised = |start: i64, revision: u32| {
+        let mut release = Release { closed_through: hour(70), ..release(&contract, start, revision) };
+        release.cells[0].measures[0].sum += i128::from(revision);
+        Entry::Release(release)
+    };
+    for start in 0..20 {
+        forger = forger.with(revised(start, 0));
+    }
+    forger.show(&ledger).unwrap();
+    merge_all(&ledger).unwrap();
+    let before = ledger.snapshot();
+    let first = sums(&before);
+    assert_eq!((first.len(), sums(&before)), (20, first.clone()));
+    let (segments, bytes) = ledger.decoded.held();
+    assert!(segments > 0 && bytes > 0);
+    for start in 3..9 {
+        forger = forger.with(revised(start, 1));
+    }
+    forger.show(&ledger).unwrap();
+    merge_all(&ledger).unwrap();
+    let more = |window: &i64| i128::from((3..9).contains(window));
+    let second: BTreeMap<i64, i128> = first.iter().map(|(window, sum)| (*window, sum + more(window))).collect();
+    // one after the other, each takes the other's place
+    for _ in 0..2 {
+        assert_eq!(sums(&ledger.snapshot()), second);
+        assert_eq!(sums(&before), first);
+    }
+    drop(before);
+    ledger.drop_replica(&product()).unwrap();
+    assert_eq!(ledger.decoded.held(), (0, 0));
 }

@@ -32,9 +32,11 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 pub(crate) use self::cut::Cut;
 use self::exact::exact;
 use self::signed::signed_above;
+pub(crate) use self::time::instant;
 use crate::error::QueryError;
 use crate::named::map_named;
 use crate::opaque::opaque;
+use crate::plans::Uses;
 use crate::product::{CellsTable, Product, RowsTable};
 
 /// The rule, for one question.
@@ -46,6 +48,8 @@ pub(crate) struct Rewriter {
     pub now: UtcMicros,
     /// What becomes of bounds that cut a window.
     pub cut: Cut,
+    /// What constants that are left open stand for, where some are.
+    pub uses: Option<Uses>,
 }
 
 impl AnalyzerRule for Rewriter {
@@ -53,8 +57,13 @@ impl AnalyzerRule for Rewriter {
         time::keeps_hours(&plan)?;
         sound::must_be_sound(&plan)?;
         let keeps_zone = sound::must_keep_zone(&plan, self.zone);
-        let rewrite =
-            Rewrite { zone: self.zone, now: self.now, cut: self.cut.clone(), options: Arc::new(options.clone()) };
+        let rewrite = Rewrite {
+            zone: self.zone,
+            now: self.now,
+            cut: self.cut.clone(),
+            uses: self.uses.clone(),
+            options: Arc::new(options.clone()),
+        };
         let plan = rewrite.plain(plan)?;
         keeps_zone.map(|()| plan)
     }
@@ -69,6 +78,7 @@ struct Rewrite {
     zone: Zone,
     now: UtcMicros,
     cut: Cut,
+    uses: Option<Uses>,
     options: Arc<ConfigOptions>,
 }
 

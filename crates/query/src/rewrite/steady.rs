@@ -3,20 +3,27 @@
 //! Dimensions and constants are steady; a product's time is where a function or a comparison keeps to window edges
 //! (see [`super::time`]); a measure never is. What is made of steady parts by the closed list below is steady.
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Subquery, Volatility, lit};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Subquery, Volatility, lit};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use super::exact::exact;
 use super::{Kind, Rewrite, Rows, refusal};
-use crate::civil::Unit;
+use crate::civil::{Unit, time_type};
+use crate::plans::Use;
 
 impl Rewrite {
     /// The expression over cells that is, for each, what it is over every observation of the cell; or a refusal.
     pub(super) fn steady(&self, rows: &Rows, expr: Expr) -> Result<Expr> {
+        if let Some(open) = self.left_open(rows, &expr)? {
+            return Ok(open);
+        }
         if let Some(steady) = self.of_time(rows, &expr)? {
             return Ok(steady);
         }
@@ -64,6 +71,29 @@ impl Rewrite {
             }
             _ => Err(refusal::expression(&rows.product).into()),
         }
+    }
+
+    /// A comparison with a constant that is left open: with a text that cells share, or a bound of time, which is held
+    /// against window edges once it is there. Where it stands for anything else, nothing is kept of the plan.
+    fn left_open(&self, rows: &Rows, expr: &Expr) -> Result<Option<Expr>> {
+        let (Expr::BinaryExpr(BinaryExpr { left, op, right }), Some(uses)) = (expr, &self.uses) else {
+            return Ok(None);
+        };
+        let Expr::Placeholder(placeholder) = right.as_ref() else { return Ok(None) };
+        let (of, kind) = match (rows.bare(left), op) {
+            (Some(Kind::Time(product)), Operator::GtEq | Operator::Lt) => {
+                (Use::Bound(product.clone()), time_type(self.zone))
+            }
+            (Some(Kind::Key), Operator::Eq) if left.get_type(rows.plan.schema())? == DataType::Utf8 => {
+                (Use::Text, DataType::Utf8)
+            }
+            _ => return Err(refusal::expression(&rows.product).into()),
+        };
+        uses.note(&placeholder.id, of)?;
+        let field = Arc::new(Field::new("", kind, false));
+        let open = Expr::Placeholder(Placeholder::new_with_field(placeholder.id.clone(), Some(field)));
+        let left = left.as_ref().clone().unalias();
+        Ok(Some(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), *op, Box::new(open)))))
     }
 
     /// Where the expression takes a product's time as it is: what it is over cells, or a refusal.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, TimeUnit};
 use chrono::NaiveDate;
 use civicmesh_model::grain::Grain;
-use civicmesh_model::time::UtcMicros;
+use civicmesh_model::time::{UtcMicros, Zone};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -50,41 +50,9 @@ impl Rewrite {
         Err(refusal::between(product, between.negated, low, high).into())
     }
 
-    /// The instant that a constant compared with a time means. A date means its first instant in the city.
+    /// The instant that a constant compared with a time means.
     pub(super) fn instant(&self, product: &Product, value: &ScalarValue) -> Result<UtcMicros> {
-        let day = |days: i64| {
-            let date = i32::try_from(days).ok().and_then(NaiveDate::from_epoch_days);
-            date.map(|date| self.zone.start_of_day(date))
-        };
-        let at = match value {
-            ScalarValue::Date32(Some(days)) => day((*days).into()),
-            ScalarValue::Date64(Some(ms)) if ms % DAY_MS == 0 => day(ms / DAY_MS),
-            ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
-                match NaiveDate::parse_from_str(text.trim(), "%Y-%m-%d") {
-                    Ok(date) => Some(self.zone.start_of_day(date)),
-                    // Arrow wants seconds
-                    Err(_) => {
-                        self.cast_to_instant(value).or_else(|| self.cast_to_instant(&format!("{text}:00").into()))
-                    }
-                }
-            }
-            value if matches!(value.data_type(), DataType::Timestamp(..)) => self.cast_to_instant(value),
-            _ => None,
-        };
-        at.ok_or_else(|| refusal::no_instant(product, value).into())
-    }
-
-    /// As Arrow reads it: a time without an offset is the city's, and one that never was or came twice is none.
-    fn cast_to_instant(&self, value: &ScalarValue) -> Option<UtcMicros> {
-        let to = |unit| value.cast_to(&DataType::Timestamp(unit, Some(self.zone.name().into())));
-        match (to(TimeUnit::Nanosecond), to(TimeUnit::Microsecond)) {
-            (Ok(ScalarValue::TimestampNanosecond(Some(ns), _)), _) => {
-                (ns % 1_000 == 0).then_some(UtcMicros(ns / 1_000))
-            }
-            // nanoseconds do not reach as far
-            (_, Ok(ScalarValue::TimestampMicrosecond(Some(us), _))) => Some(UtcMicros(us)),
-            _ => None,
-        }
+        instant(product, value).ok_or_else(|| refusal::no_instant(product, value).into())
     }
 
     /// A function of a product's time: a truncation, a field or a bin that windows lie within.
@@ -168,6 +136,40 @@ impl Rewrite {
         let first = from.0 + (origin.0 - from.0).rem_euclid(stride_us);
         let mut bins = (first..until.0).step_by(usize::try_from(step).unwrap_or(usize::MAX));
         bins.by_ref().take(BINS_MAX).all(|bin| product.calendar.is_edge(UtcMicros(bin))) && bins.next().is_none()
+    }
+}
+
+/// The instant that a constant compared with a product's time means, if it means one. A date means its first instant in
+/// the city.
+pub(crate) fn instant(product: &Product, value: &ScalarValue) -> Option<UtcMicros> {
+    let zone = product.zone();
+    let day = |days: i64| {
+        let date = i32::try_from(days).ok().and_then(NaiveDate::from_epoch_days);
+        date.map(|date| zone.start_of_day(date))
+    };
+    match value {
+        ScalarValue::Date32(Some(days)) => day((*days).into()),
+        ScalarValue::Date64(Some(ms)) if ms % DAY_MS == 0 => day(ms / DAY_MS),
+        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
+            match NaiveDate::parse_from_str(text.trim(), "%Y-%m-%d") {
+                Ok(date) => Some(zone.start_of_day(date)),
+                // Arrow wants seconds
+                Err(_) => cast_to_instant(zone, value).or_else(|| cast_to_instant(zone, &format!("{text}:00").into())),
+            }
+        }
+        value if matches!(value.data_type(), DataType::Timestamp(..)) => cast_to_instant(zone, value),
+        _ => None,
+    }
+}
+
+/// As Arrow reads it: a time without an offset is the city's, and one that never was or came twice is none.
+fn cast_to_instant(zone: Zone, value: &ScalarValue) -> Option<UtcMicros> {
+    let to = |unit| value.cast_to(&DataType::Timestamp(unit, Some(zone.name().into())));
+    match (to(TimeUnit::Nanosecond), to(TimeUnit::Microsecond)) {
+        (Ok(ScalarValue::TimestampNanosecond(Some(ns), _)), _) => (ns % 1_000 == 0).then_some(UtcMicros(ns / 1_000)),
+        // nanoseconds do not reach as far
+        (_, Ok(ScalarValue::TimestampMicrosecond(Some(us), _))) => Some(UtcMicros(us)),
+        _ => None,
     }
 }
 

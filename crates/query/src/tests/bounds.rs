@@ -74,6 +74,12 @@ async fn large_questions_are_answered_or_refused() {
     let casts = |n: usize, inner: &str| format!("SELECT {}{inner}{}", "CAST(".repeat(n), " AS INT)".repeat(n));
     let cube =
         |n| format!("SELECT count(*) FROM flow GROUP BY CUBE ({})", repeat(n, &|i| format!("street || '{i}'"), ", "));
+    let cases = |n| {
+        format!(
+            "SELECT CASE {} END, count(*) FROM flow GROUP BY 1",
+            repeat(n, &|i| format!("WHEN street = '{i}' THEN {i}"), " ")
+        )
+    };
     for partitions in [1, 2] {
         for (sql, is_answered) in [
             (filtered(90), true),
@@ -89,6 +95,9 @@ async fn large_questions_are_answered_or_refused() {
             (calls(1_000), false),
             (format!("SELECT {}", repeat(500, &|i| format!("{i} AS c{i}"), ", ")), true),
             (format!("SELECT {}", repeat(501, &|i| format!("{i} AS c{i}"), ", ")), false),
+            (cases(500), true),
+            (cases(501), false),
+            (cases(5_000), false),
             (casts(10, "1"), true),
             (casts(40, "1"), false),
             (casts(40, "1 1"), false),

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::fixture::{Table, World, contract, now, row};
+use super::fixture::{Table, World, contract, lines, now, row};
 use crate::asking::Asker;
-use crate::engine::QueryOptions;
+use crate::engine::{Answer, QueryOptions};
 use crate::limits::Limits;
-use crate::shelf::Shelf;
+use crate::shelf::{Listed, Shelf};
 
 /// A product of 40 hours and two streets, asked with room for what is read of so many cells.
 async fn is_merged(sql: &str) -> bool {
@@ -34,6 +34,18 @@ async fn is_merged(sql: &str) -> bool {
     }
 }
 
+/// A function may fail of a window that the question leaves out.
+#[tokio::test]
+async fn what_is_filtered_out_is_not_computed() {
+    for sql in [
+        "SELECT 60 / extract(hour FROM time) AS share, count(*) FROM flow WHERE extract(hour FROM time) > 0 GROUP BY 1",
+        "SELECT 60 / extract(hour FROM time) AS share, count(*) FROM flow \
+         WHERE time >= '2020-03-01 01:00:00' AND time < '2020-03-02' GROUP BY 1",
+    ] {
+        assert!(is_merged(sql).await, "{sql}");
+    }
+}
+
 #[tokio::test]
 async fn what_no_function_tells_apart_is_merged() {
     for sql in [
@@ -52,4 +64,63 @@ async fn what_no_function_tells_apart_is_merged() {
     // what is asked for by the hour and street is not fewer
     let sql = "SELECT date_trunc('hour', time), street, avg(cars) FROM flow GROUP BY 1, 2";
     assert!(!is_merged(sql).await, "{sql}");
+}
+
+/// What was merged for one question is taken for another one of its kind alone, and gives what reading anew would.
+#[tokio::test]
+async fn segments_that_were_merged_for_a_question_are_merged_for_the_next() {
+    let world = || {
+        let hours = contract(
+            "traffic.flow",
+            &["street", "kind"],
+            "grain: 1 hour, start: 2020-03-01",
+            &[("cars", "unit: \"1\"")],
+            None,
+        );
+        let streets = |hour: i64| {
+            let at = format!("2020-03-0{}T{:02}:30:00Z", 1 + hour / 24, hour % 24);
+            let of = move |row: i64| {
+                let street = format!("street {}", row % 3);
+                self::row(&at, &[&street, "all"], &[(row != 4).then_some(hour * row - 20)])
+            };
+            (0..(4 + hour % 5)).map(of)
+        };
+        let rows = (6..46).flat_map(streets).collect();
+        World::new("America/New_York", vec![Table { contract: hours, rows }])
+    };
+    let merged = |mut listed: Listed| {
+        listed.merged = true;
+        Shelf::Listed(Arc::new(listed))
+    };
+    let node = Asker::new(world().city(), Limits::default()).unwrap();
+    let shelf = merged(world().listed);
+    let mut kinds = 0;
+    for (sql, is_kind) in [
+        (
+            "SELECT date_trunc('day', time), avg(cars), count(*), min(cars), max(cars), stddev(cars) FROM flow GROUP BY 1 ORDER BY 1",
+            true,
+        ),
+        ("SELECT date_trunc('day', time), street, avg(cars), count(*) FROM flow GROUP BY 1, 2 ORDER BY 1, 2", true),
+        ("SELECT count(*), count(DISTINCT street) FROM flow WHERE street <> 'street 1'", true),
+        ("SELECT count(*), count(DISTINCT street) FROM flow WHERE street <> 'street 2'", true),
+        ("SELECT sum(cars) FROM flow WHERE time >= '2020-03-01'", true),
+        // whatever the bounds are that the whole segment lies within
+        ("SELECT sum(cars) FROM flow WHERE time < '2021-01-01'", false),
+        ("SELECT sum(cars) FROM flow WHERE time >= '2020-03-01 12:00:00'", false),
+        ("SELECT sum(cars) FROM flow WHERE extract(hour FROM time) < 7", false),
+    ] {
+        let fresh = Asker::new(world().city(), Limits::default()).unwrap();
+        let told = |answer: Answer| (lines(&answer.batches), answer.completeness);
+        let expected = told(fresh.ask(&shelf, sql, now(), &QueryOptions::default()).await.unwrap());
+        let entries = Shelf::Listed(Arc::new(world().listed));
+        let one_by_one = told(fresh.ask(&entries, sql, now(), &QueryOptions::default()).await.unwrap());
+        assert_eq!(one_by_one, expected, "{sql}");
+        for _ in 0..2 {
+            let answer = node.ask(&shelf, sql, now(), &QueryOptions::default()).await.unwrap();
+            assert_eq!(told(answer), expected, "{sql}");
+        }
+        kinds += usize::from(is_kind);
+        assert_eq!(node.merged().count().0, kinds, "{sql}");
+    }
+    assert!(node.merged().count().1 > 0);
 }
