@@ -38,9 +38,22 @@ fn contracts() -> Vec<PathBuf> {
     found
 }
 
+/// The contract; a copy of it where it names a file that is not ours to ship, with one of that file's form beside it.
+fn beside_its_files(contract: PathBuf, folder: &Path) -> PathBuf {
+    if !contract.ends_with("sim/aarhus/traffic.yaml") {
+        return contract;
+    }
+    let copy = folder.join("traffic.yaml");
+    std::fs::copy(&contract, &copy).expect("a copy");
+    std::fs::write(folder.join("road_segments.csv"), "REPORT_ID,POINT_1_POSTAL_CODE\n158324,8000\n").expect("a file");
+    copy
+}
+
 #[test]
 fn every_contract_in_deploy_passes_our_check_and_the_standards_own() {
-    let contracts = contracts();
+    let folder = tempfile::tempdir().expect("a folder");
+    let contracts: Vec<PathBuf> =
+        contracts().into_iter().map(|contract| beside_its_files(contract, folder.path())).collect();
     let names: Vec<&str> = contracts.iter().map(|file| file.to_str().expect("UTF-8")).collect();
     let mut arguments = vec!["contract", "check"];
     arguments.extend(&names);

@@ -40,7 +40,7 @@ impl Default for Limits {
 }
 
 /// Sums rows into cells for some windows of one product. Its memory is bounded by windows × `cells_max`, that of
-/// sketches by windows × [`SKETCHES_BYTES_MAX`]; identities are kept only while a cell is under its threshold.
+/// sketches by windows × `SKETCHES_BYTES_MAX`; identities are kept only while a cell is under its threshold.
 pub struct Accumulator {
     product: ProductId,
     contract: Hash32,

@@ -1,6 +1,6 @@
 //! The same scenario and seed in two processes: what happens is the same, byte for byte, although keys are not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const SCENARIO: &str = r#"
@@ -39,10 +39,16 @@ from = 10000
 until = 50000
 "#;
 
+/// The program beside this test's own: its variable at compile time has a hyphen, which shells drop.
+fn program() -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    this.parent().and_then(Path::parent).unwrap().join("civicmesh-sim")
+}
+
 fn trace(folder: &Path, name: &str) -> String {
     let (scenario, out) = (folder.join("scenario.toml"), folder.join(name));
     std::fs::write(&scenario, SCENARIO).unwrap();
-    let ran = Command::new(env!("CARGO_BIN_EXE_civicmesh-sim"))
+    let ran = Command::new(program())
         .args(["run", scenario.to_str().unwrap(), "--seed", "5", "--out", out.to_str().unwrap()])
         .output()
         .unwrap();
@@ -64,7 +70,7 @@ fn what_cannot_be_run_is_said_with_the_place() {
     let folder = tempfile::tempdir().unwrap();
     let scenario = folder.path().join("wrong.toml");
     std::fs::write(&scenario, "title = \"wrong\"\n[run]\nwrap = 60\n").unwrap();
-    let ran = Command::new(env!("CARGO_BIN_EXE_civicmesh-sim")).arg("run").arg(&scenario).output().unwrap();
+    let ran = Command::new(program()).arg("run").arg(&scenario).output().unwrap();
     assert_eq!(ran.status.code(), Some(2));
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(said.contains("wrong.toml") && said.contains("wrap"), "{said}");

@@ -171,7 +171,7 @@ fn small_segments_become_larger_ones() {
 #[test]
 fn what_merging_leaves_behind_is_cleared_away() {
     let contract = contract("1", OPEN);
-    let sizes = [u32::MAX, 3].map(|clearing_steps| {
+    let size = |merging: &dyn Fn(&Ledger, bool)| {
         let peer = peer(&contract);
         let mut forger = Forger::new();
         for start in 0..200 {
@@ -180,16 +180,27 @@ fn what_merging_leaves_behind_is_cleared_away() {
             release.salt = std::array::from_fn(|byte| leaf_hash(&[start as u8, byte as u8]).0[0]);
             forger = forger.with(Entry::Release(release));
             forger.show(&peer).unwrap();
-            let pace = Pace { clearing_steps: u32::MAX, ..EAGER };
-            while peer.merge_at(&pace).unwrap() {}
+            merging(&peer, false);
             peer.flush().unwrap();
         }
-        locked(&peer.merged).clear();
-        while peer.merge_at(&Pace { clearing_steps, ..EAGER }).unwrap() {}
+        merging(&peer, true);
         assert_consistent(&peer);
         peer.size_bytes().unwrap()
+    };
+    let merge = |peer: &Ledger, clearing_steps| while peer.merge_at(&Pace { clearing_steps, ..EAGER }).unwrap() {};
+    let cleared = size(&|peer, last| {
+        if last {
+            locked(&peer.merged).clear();
+        }
+        merge(peer, if last { 3 } else { u32::MAX });
     });
-    assert!(sizes[1] < sizes[0], "{sizes:?}");
+    let merged_once = size(&|peer, last| {
+        if last {
+            merge(peer, 3);
+        }
+    });
+    // a segment for each step of merging would be a hundred times as much
+    assert!(cleared < 2 * merged_once, "{cleared} bytes, and {merged_once} of what is merged but once");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! faults come in and checkers look on.
 //!
 //! Every host is one node. What a node cannot tell from the outside is real: it is `civicmesh_node::Node` in its own
-//! runtime. Bytes that pass between nodes go through a [`Tap`](tap::Tap), commits through a [`Trap`](disk::Trap).
+//! runtime. Bytes that pass between nodes go through a `tap::Tap`, commits through a `disk::Trap`.
 
 pub mod clock;
 pub mod disk;
