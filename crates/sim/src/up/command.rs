@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use super::{Fault, Up, ask};
 
@@ -31,41 +31,7 @@ pub struct FaultCommand {
     /// The city's folder
     dir: PathBuf,
     #[command(subcommand)]
-    fault: FaultKind,
-}
-
-#[derive(Debug, Subcommand)]
-enum FaultKind {
-    /// Cut the link of two domains; `*` for all others
-    Partition {
-        /// A domain
-        one: String,
-        /// Another, or `*`
-        other: String,
-    },
-    /// Make every message between two domains late; `*` for all others
-    Slow {
-        /// A domain
-        one: String,
-        /// Another, or `*`
-        other: String,
-        /// By how many milliseconds
-        delay_ms: u64,
-    },
-    /// Mend every link
-    Mend,
-    /// Stop a node in order, as SIGTERM would
-    Stop {
-        /// Its domain
-        domain: String,
-    },
-    /// Start a node that was stopped
-    Start {
-        /// Its domain
-        domain: String,
-    },
-    /// Say what is broken
-    Show,
+    fault: Fault,
 }
 
 fn hour(text: &str) -> Result<f64, String> {
@@ -105,16 +71,8 @@ impl FaultCommand {
     /// # Errors
     /// As [`ask`].
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let fault = match self.fault {
-            FaultKind::Partition { one, other } => Fault::Partition { one, other },
-            FaultKind::Slow { one, other, delay_ms } => Fault::Slow { one, other, delay_ms },
-            FaultKind::Mend => Fault::Mend,
-            FaultKind::Stop { domain } => Fault::Stop { domain },
-            FaultKind::Start { domain } => Fault::Start { domain },
-            FaultKind::Show => Fault::Show,
-        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let said = runtime.block_on(ask(&self.dir, &fault))?;
+        let said = runtime.block_on(ask(&self.dir, &self.fault))?;
         said.lines.iter().for_each(|said| line(said));
         Ok(if said.done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

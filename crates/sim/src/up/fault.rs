@@ -14,39 +14,39 @@ const LINE_BYTES_MAX: u64 = 64 << 10;
 /// Stands for every other domain.
 pub const EVERY: &str = "*";
 
-/// Something to be done to a city that is up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Something to be done to a city that is up. Its words are the command's too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::Subcommand)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
-    /// Cuts the link of two domains.
+    /// Cut the link of two domains; `*` for all others
     Partition {
-        /// One.
+        /// A domain
         one: String,
-        /// The other; `*` for all others.
+        /// Another, or `*`
         other: String,
     },
-    /// Makes every message between two domains late.
+    /// Make every message between two domains late; `*` for all others
     Slow {
-        /// One.
+        /// A domain
         one: String,
-        /// The other; `*` for all others.
+        /// Another, or `*`
         other: String,
-        /// By how much, in milliseconds.
+        /// By how many milliseconds
         delay_ms: u64,
     },
-    /// Mends every link.
+    /// Mend every link
     Mend,
-    /// Stops a node, as SIGTERM would.
+    /// Stop a node in order, as SIGTERM would
     Stop {
-        /// Whose.
+        /// Its domain
         domain: String,
     },
-    /// Starts a node that was stopped.
+    /// Start a node that was stopped
     Start {
-        /// Whose.
+        /// Its domain
         domain: String,
     },
-    /// Says what is broken.
+    /// Say what is broken
     Show,
 }
 
