@@ -140,8 +140,7 @@ pub fn run_planted(
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            let at = hosts.first().map_or(0, |_| 0);
-            shared.journal.find("running", at, format!("a panic: {}", text.unwrap_or_default()));
+            shared.journal.find("running", 0, format!("a panic: {}", text.unwrap_or_default()));
             // its hosts may be in the middle of anything: they are not taken apart
             std::mem::forget(sim);
             return Ok(outcome(scenario, seed, &shared, &hosts, Vec::new()));
