@@ -2,16 +2,15 @@
 
 use civicmesh_disclosure::Disclosed;
 use civicmesh_model::hash::Hash32;
-use civicmesh_model::log::{Head, SignedHead};
+use civicmesh_model::log::{Frontier, Head, SignedHead};
 use civicmesh_model::names::ProductId;
 use civicmesh_model::time::UtcMicros;
-use civicmesh_store::Read;
 
 use crate::error::LedgerError;
-use crate::growth::Growth;
-use crate::keys::leaf::{self, Leaf};
+use crate::growth::{Growth, closed_through};
 use crate::keys::vault::{self, VaultRecord};
-use crate::ledger::{Ledger, locked};
+use crate::leaves::Leaves;
+use crate::ledger::{Ledger, locked, record};
 use crate::signing::SigningKey;
 
 impl Ledger {
@@ -64,18 +63,17 @@ impl Ledger {
         if !self.owns(product) {
             return Err(LedgerError::Owner { product: product.clone(), own: false });
         }
-        let log = self.known(product)?;
-        if size > log.size() {
-            return Err(LedgerError::BeyondTheLog { product: product.clone(), asked: size, size: log.size() });
+        let moment = self.store.snapshot();
+        let known = record(&moment, product)?.ok_or_else(|| LedgerError::UnknownProduct(product.clone()))?;
+        if size > known.size() {
+            return Err(LedgerError::BeyondTheLog { product: product.clone(), asked: size, size: known.size() });
         }
-        let closed_through = match size {
-            0 => UtcMicros::MIN,
-            _ => {
-                let last = self.store.get(leaf::KEYSPACE, &leaf::key(product, size - 1))?;
-                Leaf::from_bytes(&last.ok_or(LedgerError::Damaged("a leaf is missing"))?)?.closed_through
-            }
+        let leaves = Leaves::new(&moment, product);
+        let (root, closed_through) = match (size, &known.log) {
+            (0, _) => (Frontier::new().root(), UtcMicros::MIN),
+            (_, Some(log)) if size == log.frontier.size() => (log.frontier.root(), closed_through(&known)),
+            _ => (leaves.frontier_at(size)?.root(), leaves.closed_through(size - 1)?),
         };
-        let root = self.frontier_at(product, size)?.root();
         Ok(key.sign(head(product, size, root, closed_through, now)))
     }
 }

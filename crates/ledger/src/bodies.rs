@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use civicmesh_model::names::ProductId;
-use civicmesh_model::release::{Entry, Release};
+use civicmesh_model::release::Entry;
 use civicmesh_model::time::UtcMicros;
 use civicmesh_store::{Direction, Iter, KeyRange, Read, Snapshot};
 
 use crate::decoded::Decoded;
 use crate::error::LedgerError;
-use crate::keys::leaf::{self, Leaf};
 use crate::keys::{self, entry, segment};
+use crate::leaves::Leaves;
 use crate::segment::{Header, Segment, Source};
 
 /// Most segments that stand rebuilt at a time.
@@ -24,12 +24,14 @@ pub(crate) struct Bodies<'s> {
     stored: Option<(u64, Iter<'s>)>,
     /// Of the segments that were rebuilt last, what was not yet asked for. A log that is revised as it goes on changes
     /// between two of them with every entry.
-    rebuilt: VecDeque<(UtcMicros, BTreeMap<u64, Release>)>,
+    rebuilt: VecDeque<(UtcMicros, BTreeMap<u64, Entry>)>,
+    leaves: Leaves<'s>,
 }
 
 impl<'s> Bodies<'s> {
     pub(crate) fn new(moment: &'s Snapshot<'s>, product: &ProductId) -> Self {
-        Self { moment, product: product.clone(), stored: None, rebuilt: VecDeque::new() }
+        let leaves = Leaves::new(moment, product);
+        Self { moment, product: product.clone(), stored: None, rebuilt: VecDeque::new(), leaves }
     }
 
     /// A body that is stored as it is.
@@ -54,34 +56,36 @@ impl<'s> Bodies<'s> {
 
     /// A body, wherever it stands; none if its retention is over.
     pub(crate) fn body(&mut self, index: u64) -> Result<Option<Vec<u8>>, LedgerError> {
-        if let Some(release) = self.rebuilt(index) {
-            return Ok(Some(release.encode()));
+        if let Some(entry) = self.rebuilt(index) {
+            return Ok(Some(entry.encode()));
         }
         if let Some(body) = self.stored(index)? {
             return Ok(Some(body));
         }
         self.rebuild(index)?;
-        Ok(self.rebuilt(index).map(|release| release.encode()))
+        Ok(self.rebuilt(index).map(|entry| entry.encode()))
     }
 
     fn rebuilt(&mut self, index: u64) -> Option<Entry> {
-        self.rebuilt.iter_mut().find_map(|(_, releases)| releases.remove(&index)).map(Entry::Release)
+        self.rebuilt.iter_mut().find_map(|(_, releases)| releases.remove(&index))
     }
 
     fn rebuild(&mut self, index: u64) -> Result<(), LedgerError> {
-        let Some(leaf) = self.moment.get(leaf::KEYSPACE, &leaf::key(&self.product, index))? else {
-            return Ok(());
+        let holding = match self.leaves.stored(index)? {
+            // of an earlier version
+            Some(leaf) if leaf.body_kept => segment_before(self.moment, &self.product, leaf.end)?
+                .map(|(start, header)| open(self.moment, None, &self.product, start, header))
+                .transpose()?,
+            Some(_) => None,
+            None => self.leaves.holding(index)?,
         };
-        let leaf = Leaf::from_bytes(&leaf)?;
-        if leaf.body_kept
-            && let Some((start, header)) = segment_before(self.moment, &self.product, leaf.end)?
-        {
+        if let Some(segment) = holding {
+            let start = segment.start();
             self.rebuilt.retain(|(of, _)| *of != start);
             if self.rebuilt.len() == REBUILT_MAX {
                 self.rebuilt.pop_front();
             }
-            let releases = open(self.moment, None, &self.product, start, header)?.releases()?;
-            self.rebuilt.push_back((start, releases));
+            self.rebuilt.push_back((start, segment.releases()?));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use civicmesh_model::grain::Window;
-use civicmesh_model::log::{Frontier, SignedHead, leaf_hash};
+use civicmesh_model::log::{Frontier, SignedHead};
 use civicmesh_model::names::ProductId;
 use civicmesh_model::release::Entry;
 use civicmesh_model::time::UtcMicros;
@@ -57,7 +57,7 @@ impl Growth {
             let contract = contract.flatten().ok_or_else(unknown)?;
             timeline.place(index, &entry, &contract, sequence)?;
             closed_through = entry.closed_through();
-            let leaf = Leaf { hash: leaf_hash(body), closed_through, end: entry.window().end, body_kept: true };
+            let leaf = Leaf::of_body(&entry, body);
             frontier.append(leaf.hash);
             leaves.push(leaf);
             record.named.insert(hash);

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use civicmesh_model::grain::Window;
-use civicmesh_model::log::{Frontier, SignedHead};
+use civicmesh_model::log::SignedHead;
 use civicmesh_model::names::{DomainName, ProductId};
 use civicmesh_model::time::{UtcMicros, Zone};
 use civicmesh_store::{Direction, DirectoryMode, Environment, Hook, KeyRange, Read, Store};
@@ -16,10 +15,10 @@ use crate::contracts::ReadContracts;
 use crate::counting;
 use crate::decoded::Decoded;
 use crate::error::LedgerError;
-use crate::keys::leaf::{self, Leaf};
 use crate::keys::product::{self, ProductRecord};
 use crate::keys::vault::VaultRecord;
-use crate::keys::{KEYSPACES, frontier, prefix_of_domain};
+use crate::keys::{KEYSPACES, prefix_of_domain};
+use crate::merge::LeftBehind;
 use crate::said::Said;
 
 /// How a ledger is opened.
@@ -65,8 +64,7 @@ pub struct Ledger {
     pub(crate) contracts: Mutex<ReadContracts>,
     /// The size of each log when there was nothing left to merge in it.
     pub(crate) merged: Mutex<BTreeMap<ProductId, u64>>,
-    /// Steps of merging since what they leave behind was last cleared away.
-    pub(crate) merge_steps: AtomicU32,
+    pub(crate) left_behind: Mutex<LeftBehind>,
     pub(crate) said: Mutex<Said>,
     /// The vault that own releases are counted from.
     pub(crate) vault: Mutex<Option<VaultRecord>>,
@@ -90,7 +88,7 @@ impl Ledger {
             writing: Mutex::default(),
             contracts: Mutex::default(),
             merged: Mutex::default(),
-            merge_steps: AtomicU32::new(0),
+            left_behind: Mutex::default(),
             said,
             vault,
             decoded: Decoded::default(),
@@ -162,23 +160,6 @@ impl Ledger {
     /// What is known of a product, or the error that nothing is.
     pub(crate) fn known(&self, product: &ProductId) -> Result<ProductRecord, LedgerError> {
         record(&self.store, product)?.ok_or_else(|| LedgerError::UnknownProduct(product.clone()))
-    }
-
-    /// The frontier of the log's first `size` entries.
-    pub(crate) fn frontier_at(&self, product: &ProductId, size: u64) -> Result<Frontier, LedgerError> {
-        let checkpoint = size - size % frontier::CHECKPOINT_ENTRIES;
-        let mut frontier = match checkpoint {
-            0 => Frontier::new(),
-            _ => {
-                let stored = self.store.get(frontier::KEYSPACE, &frontier::key(product, checkpoint))?;
-                frontier::from_bytes(&stored.ok_or(LedgerError::Damaged("a checkpoint is missing"))?)?
-            }
-        };
-        let leaves = leaf::range(product, checkpoint, size);
-        for stored in self.store.iterate(leaf::KEYSPACE, leaves, Direction::Forward) {
-            frontier.append(Leaf::from_bytes(&stored?.1)?.hash);
-        }
-        if frontier.size() == size { Ok(frontier) } else { Err(LedgerError::Damaged("a leaf is missing")) }
     }
 }
 

@@ -32,6 +32,7 @@ mod expire;
 mod forget;
 mod growth;
 mod keys;
+mod leaves;
 mod ledger;
 mod merge;
 mod pieces;

@@ -1,17 +1,15 @@
 //! Merging in the background: runs of entries become segments, small segments larger ones, and segments whose windows
-//! were revised are made anew.
+//! were revised, or that an earlier version made, are made anew.
 //!
-//! Each step replaces some segments and bodies by segments that hold the same, in one batch, after what was made was
-//! read back and found to give every release's canonical bytes again. So a crash loses nothing, and a reader, who holds
-//! a snapshot, sees either what was before or what is after. Superseded releases get their bodies back.
+//! Each step replaces some segments, bodies and leaves by segments that hold the same, in one batch, after what was made
+//! was read back and found to give every release's leaf again. So a crash loses nothing, and a reader, who holds a
+//! snapshot, sees either what was before or what is after. Superseded releases get their bodies and leaves back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
-use civicmesh_model::log::leaf_hash;
 use civicmesh_model::names::ProductId;
-use civicmesh_model::release::{Entry, Release};
+use civicmesh_model::release::Entry;
 use civicmesh_model::time::UtcMicros;
 use civicmesh_store::{Batch, Direction, Read, Snapshot, Store};
 
@@ -36,10 +34,24 @@ pub(crate) struct Pace {
     pub(crate) revised_min: usize,
     /// After so many steps, and when there is nothing left to merge, what they left behind is cleared away.
     pub(crate) clearing_steps: u32,
+    /// The same after they left so many bytes of columns behind, or a share of all that is stored.
+    pub(crate) clearing_bytes_min: u64,
+}
+
+/// The share of what is stored that steps may leave behind, as a divisor.
+const CLEARING_SHARE: u64 = 32;
+
+/// What steps of merging left behind since it was last cleared away.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LeftBehind {
+    steps: u32,
+    /// Bytes of columns.
+    bytes: u64,
 }
 
 impl Pace {
-    const DEFAULT: Self = Self { tail_rows_min: 64, small_segments: 8, revised_min: 32, clearing_steps: 64 };
+    const DEFAULT: Self =
+        Self { tail_rows_min: 64, small_segments: 8, revised_min: 32, clearing_steps: 64, clearing_bytes_min: 1 << 20 };
 }
 
 /// What one step replaces.
@@ -62,20 +74,21 @@ impl Ledger {
                 continue;
             }
             match self.merge(&product, pace) {
-                Ok(true) => {
-                    self.merge_steps.fetch_add(1, Ordering::Relaxed);
-                    return Ok(true);
-                }
+                Ok(true) => return Ok(true),
                 Ok(false) => {}
                 Err(error @ LedgerError::Store(_)) => return Err(error),
                 Err(error) => tracing::error!(%product, %error, "entries stay unmerged"),
             }
             locked(&self.merged).insert(product, known.size());
         }
-        if self.merge_steps.load(Ordering::Relaxed) >= pace.clearing_steps {
-            self.merge_steps.store(0, Ordering::Relaxed);
-            self.store.compact(entry::KEYSPACE);
-            self.store.compact(segment::COLUMNS);
+        let left = *locked(&self.left_behind);
+        let many =
+            || Ok::<_, LedgerError>(left.bytes >= pace.clearing_bytes_min.max(self.size_bytes()? / CLEARING_SHARE));
+        if left.steps >= pace.clearing_steps || many()? {
+            *locked(&self.left_behind) = LeftBehind::default();
+            for keyspace in [entry::KEYSPACE, leaf::KEYSPACE, segment::COLUMNS] {
+                self.store.compact(keyspace);
+            }
         }
         Ok(false)
     }
@@ -116,8 +129,10 @@ impl Ledger {
             replaced: &replaced,
             expired: None,
         };
-        replacing.write(&builders, &mut batch)?;
+        let bytes = replacing.write(&builders, &mut batch)?;
         self.store.commit(batch)?;
+        let mut left = locked(&self.left_behind);
+        *left = LeftBehind { steps: left.steps + 1, bytes: left.bytes + bytes };
         Ok(true)
     }
 
@@ -171,8 +186,8 @@ impl Ledger {
             };
             let kept = segment.rows().iter().find(|row| row.end > expired).map_or(header.end, |row| row.start);
             let builders = self.build(&moment, product, &known, &(kept..header.end), false)?;
-            let over = segment.releases()?.into_values().filter(|release| release.window.end <= expired);
-            let over: Vec<u64> = over.map(|release| Entry::Release(release).encode().len() as u64).collect();
+            let over = segment.releases()?.into_values().filter(|release| release.window().end <= expired);
+            let over: Vec<u64> = over.map(|release| release.encode().len() as u64).collect();
             known.body_bytes = known.body_bytes.saturating_sub(over.iter().sum());
             known.expired_through = known.expired_through.max(Some(expired));
             let (stretch, replaced) = (start..header.end, [(start, header)]);
@@ -207,14 +222,20 @@ struct Replacing<'a> {
 }
 
 impl Replacing<'_> {
-    fn write(&self, builders: &[Builder], batch: &mut Batch<'_>) -> Result<(), LedgerError> {
+    /// Returns how many bytes of columns are replaced.
+    fn write(&self, builders: &[Builder], batch: &mut Batch<'_>) -> Result<u64, LedgerError> {
         let Self { store: _, moment, product, stretch, replaced, expired } = *self;
-        let mut before: BTreeMap<u64, Release> = BTreeMap::new();
+        let (mut before, mut leaves, mut bytes) = (BTreeMap::new(), BTreeMap::new(), 0);
         for (start, header) in replaced {
-            before.append(&mut open(moment, None, product, *start, header.clone())?.releases()?);
+            let segment = open(moment, None, product, *start, header.clone())?;
+            let mut releases = segment.releases()?;
+            leaves.append(&mut segment.leaves(&releases)?);
+            before.append(&mut releases);
             batch.delete(segment::SEGMENTS, segment::key(product, *start));
             for stored in moment.iterate(segment::COLUMNS, segment::columns_of(product, *start), Direction::Forward) {
-                batch.delete(segment::COLUMNS, stored?.0);
+                let (key, value) = stored?;
+                bytes += value.len() as u64;
+                batch.delete(segment::COLUMNS, key);
             }
         }
         for stored in
@@ -223,22 +244,27 @@ impl Replacing<'_> {
             batch.delete(segment::REVISED, stored?.0);
         }
         for builder in builders {
-            self.write_one(builder, &before, batch)?;
+            self.write_one(builder, &before, &leaves, batch)?;
         }
         let merged = builders.iter().flat_map(Builder::rows).map(|row| row.index).collect::<BTreeSet<_>>();
         for (index, release) in before.into_iter().filter(|(index, _)| !merged.contains(index)) {
-            if expired.is_none_or(|expired| release.window.end > expired) {
-                batch.put(entry::KEYSPACE, entry::key(product, index), Entry::Release(release).encode());
+            if expired.is_none_or(|expired| release.window().end > expired) {
+                batch.put(entry::KEYSPACE, entry::key(product, index), release.encode());
+            }
+            if let Some(leaf) = leaves.get(&index) {
+                batch.put(leaf::KEYSPACE, leaf::key(product, index), leaf.to_bytes());
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 
-    /// Writes one segment, if it gives its releases back.
+    /// Writes one segment, if it gives its releases and their leaves back. `before` is what was replaced, `leaves` those
+    /// of its leaves that are not stored.
     fn write_one(
         &self,
         builder: &Builder,
-        before: &BTreeMap<u64, Release>,
+        before: &BTreeMap<u64, Entry>,
+        leaves: &BTreeMap<u64, Leaf>,
         batch: &mut Batch<'_>,
     ) -> Result<(), LedgerError> {
         const LOSES: LedgerError = LedgerError::Damaged("a segment that does not give its entries back");
@@ -253,12 +279,18 @@ impl Replacing<'_> {
         }
         let made = Segment::of_made(product.clone(), made)?;
         let releases = builder.rows().iter().filter(|row| matches!(row.entry, Entry::Release(_)));
-        let mut back = made.releases()?;
+        let back = made.leaves(&made.releases()?)?;
         for Placed { index, .. } in releases {
-            let release = back.remove(index).ok_or(LOSES)?;
-            let leaf = store.get(leaf::KEYSPACE, &leaf::key(product, *index))?;
-            let leaf = Leaf::from_bytes(&leaf.ok_or(LedgerError::Damaged("a leaf is missing"))?)?;
-            if leaf_hash(&Entry::Release(release).encode()) != leaf.hash {
+            let key = leaf::key(product, *index);
+            let leaf = match leaves.get(index) {
+                Some(leaf) => *leaf,
+                None => {
+                    let stored = store.get(leaf::KEYSPACE, &key)?;
+                    batch.delete(leaf::KEYSPACE, key);
+                    Leaf::from_bytes(&stored.ok_or(LedgerError::Damaged("a leaf is missing"))?)?
+                }
+            };
+            if back.get(index) != Some(&leaf) {
                 return Err(LOSES);
             }
             if !before.contains_key(index) {
@@ -303,7 +335,10 @@ fn work(
     }
     let replaced = match small(&segments, pace) {
         Some(small) => Some(small.to_vec()),
-        None => revised(moment, product, &segments, pace)?.map(|segment| vec![segment]),
+        None => {
+            let outdated = || segments.iter().find(|(_, header)| header.is_outdated()).cloned();
+            revised(moment, product, &segments, pace)?.or_else(outdated).map(|segment| vec![segment])
+        }
     };
     Ok(replaced.and_then(|replaced| {
         let stretch = replaced.first()?.0..replaced.last()?.1.end;

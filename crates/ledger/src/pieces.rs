@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use civicmesh_model::grain::{Calendar, Window};
 use civicmesh_model::names::ProductId;
-use civicmesh_model::release::{EmptyRun, Entry, Release};
+use civicmesh_model::release::{EmptyRun, Entry};
 use civicmesh_model::time::UtcMicros;
 use civicmesh_store::{Direction, Iter, Read, Snapshot};
 
@@ -31,7 +31,7 @@ pub enum Piece<'s> {
 enum Coming<'s> {
     /// Entries about what starts in this stretch.
     Entries(Range<UtcMicros>),
-    Stored(UtcMicros, Header),
+    Stored(UtcMicros, Box<Header>),
     Rows(Arc<Segment<'s>>, Range<usize>),
 }
 
@@ -74,7 +74,7 @@ impl<'s> Pieces<'s> {
             match bodies::segment_before(moment, product, after)? {
                 Some((at, header)) => {
                     from = header.end;
-                    coming.push_back(Coming::Stored(at, header));
+                    coming.push_back(Coming::Stored(at, Box::new(header)));
                 }
                 None => {
                     let covering = last_before(moment, product, after)?;
@@ -86,7 +86,7 @@ impl<'s> Pieces<'s> {
                     coming.push_back(Coming::Entries(from..at));
                 }
                 from = header.end;
-                coming.push_back(Coming::Stored(at, header));
+                coming.push_back(Coming::Stored(at, Box::new(header)));
             }
         }
         if from < end {
@@ -107,7 +107,7 @@ impl<'s> Pieces<'s> {
             match self.coming.pop_front() {
                 None => return Ok(None),
                 Some(Coming::Rows(segment, rows)) => return Ok(Some(Found::Rows(segment, rows))),
-                Some(Coming::Stored(start, header)) => self.part(start, header)?,
+                Some(Coming::Stored(start, header)) => self.part(start, *header)?,
                 Some(Coming::Entries(stretch)) => {
                     let stretches = window::between(&self.product, stretch.start, stretch.end);
                     self.entries = Some(self.moment.iterate(window::KEYSPACE, stretches, Direction::Forward));
@@ -206,7 +206,7 @@ pub(crate) struct Unmerged<'s> {
     pieces: Pieces<'s>,
     rows: Option<(Arc<Segment<'s>>, Range<usize>)>,
     /// The releases of the segment that was read last.
-    releases: Option<(Arc<Segment<'s>>, BTreeMap<u64, Release>)>,
+    releases: Option<(Arc<Segment<'s>>, BTreeMap<u64, Entry>)>,
     bodies: Bodies<'s>,
 }
 
@@ -225,8 +225,7 @@ impl<'s> Unmerged<'s> {
                 _ => segment.releases()?,
             };
             let (_, releases) = self.releases.insert((segment.clone(), releases));
-            let release = releases.remove(&index).ok_or(MISSING)?;
-            return Ok(Placed { index, entry: Entry::Release(release) });
+            return Ok(Placed { index, entry: releases.remove(&index).ok_or(MISSING)? });
         }
         let entry = match decode(&self.bodies.stored(index)?.ok_or(MISSING)?)? {
             Entry::Empty(run) => Entry::Empty(EmptyRun { start, end, windows, ..run }),

@@ -9,6 +9,7 @@ use crate::error::{LedgerError, Rejection};
 use crate::growth::Growth;
 use crate::keys::product::ProductRecord;
 use crate::keys::{confirmed, refused};
+use crate::leaves::Leaves;
 use crate::ledger::{Ledger, LogState, locked, record};
 use crate::said::FoundOut;
 use crate::signing::VerifyingKey;
@@ -115,7 +116,9 @@ impl Ledger {
     fn smaller(&self, known: &ProductRecord, head: &Head) -> Result<LedgerError, LedgerError> {
         let (held, product) = (known.size(), &head.product);
         let signed_later = known.log.as_ref().is_none_or(|log| log.head.head.at <= head.at);
-        Ok(if self.frontier_at(product, head.size)?.root() != head.root {
+        let moment = self.store.snapshot();
+        let root = Leaves::new(&moment, product).frontier_at(head.size)?.root();
+        Ok(if root != head.root {
             Rejection::Forked { size: head.size }.of(product)
         } else if signed_later {
             Rejection::Shrunk { held, shown: head.size }.of(product)

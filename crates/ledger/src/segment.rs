@@ -14,12 +14,15 @@
 //! part 4     of each suppressed cell, which coordinate, then why
 //! part 5     of each cell, how many observations
 //! part 16+8m of measure m, of each cell: count less observations; +1 sum less count × the measure's mean here; +2 sum
-//!            of squares less sum² / count; +3 sum / count less the least; +4 the greatest less sum / count; +5 of each
-//!            release, which extremes it has (bit 0 the least, bit 1 the greatest)
+//!            of squares less sum² / count, halved if all are as even as their sum says; +3 sum / count less the least;
+//!            +4 the greatest less sum / count; +5 of each release, which extremes it has (bit 0 the least, bit 1 the
+//!            greatest)
 //! part 1024+s of the s-th column of sketches: of each cell, how long its sketch is; all of them in one plane
 //! ```
 //! Every part but salts and coordinates is made of columns (see [`column`]). What is said less another number says
 //! less; sums and squares that no cell has are left out.
+//!
+//! The leaf of a release can be reckoned from it, and is stored nowhere else. Version 1 kept it beside.
 
 pub(crate) mod column;
 mod columns;
@@ -51,8 +54,9 @@ pub(crate) const SEGMENT_CELLS_MAX: usize = 32_768;
 /// A segment whose sketches take so many bytes takes no more.
 pub(crate) const SEGMENT_SKETCH_BYTES_MAX: usize = 4 << 20;
 
-/// The version of the layout.
-const VERSION: u8 = 1;
+/// The version of the layout, and the first one, which is read and made anew.
+const VERSION: u8 = 2;
+const VERSION_MIN: u8 = 1;
 
 const ROWS: u16 = 0;
 const SALTS: u16 = 1;
@@ -98,8 +102,23 @@ pub(crate) struct Header {
     /// A hash of all its columns, by which it is told from what stands in its place before or after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) content: Option<Hash32>,
+    /// The leaves that are reckoned from it; none if there are none, or they are stored by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) leaves: Option<HeldLeaves>,
     /// What its releases have in common; none if there is none.
     pub(crate) releases: Option<Layout>,
+}
+
+/// The leaves of a segment's releases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HeldLeaves {
+    /// The least of their indexes.
+    pub(crate) first: u64,
+    /// The greatest.
+    pub(crate) last: u64,
+    /// A hash of them all, in the order of rows.
+    pub(crate) hash: Hash32,
 }
 
 /// What all releases of a segment have in common.
@@ -128,6 +147,9 @@ pub(crate) struct MeasureLayout {
     pub(crate) mean: i64,
     pub(crate) sums: bool,
     pub(crate) squares: bool,
+    /// Whether what is known of squares is halved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) halved: bool,
 }
 
 impl Header {
@@ -136,6 +158,11 @@ impl Header {
         self.rows < SEGMENT_ROWS_MAX / 4
             && self.cells + self.suppressed < SEGMENT_CELLS_MAX / 2
             && self.sketch_bytes < SEGMENT_SKETCH_BYTES_MAX / 2
+    }
+
+    /// Whether an earlier version made it, which took more room.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.version < VERSION
     }
 
     /// Whether the releases of both can stand in one segment.
@@ -153,7 +180,7 @@ impl Header {
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, LedgerError> {
         let header: Self = crate::keys::from_json(bytes)?;
         match header.version {
-            VERSION => Ok(header),
+            VERSION_MIN..=VERSION => Ok(header),
             _ => Err(LedgerError::Damaged("a segment of a version that this node does not know")),
         }
     }
@@ -204,7 +231,7 @@ pub struct SegmentRow {
     pub first_suppressed: usize,
     /// The share that is held back.
     pub suppressed_share: ShareBand,
-    closed_through: UtcMicros,
+    pub(crate) closed_through: UtcMicros,
     sources: u32,
 }
 
@@ -257,4 +284,4 @@ const BANDS: [ShareBand; 5] =
     [ShareBand::None, ShareBand::Under1, ShareBand::Under5, ShareBand::Under20, ShareBand::More];
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,6 +17,8 @@ const INFO_LOG_BYTES_MAX: usize = 1 << 20;
 const INFO_LOGS_MAX: usize = 2;
 const MANIFEST_PREALLOCATION_BYTES: usize = 64 << 10;
 const TABLE_BLOCK_BYTES: usize = 16 << 10;
+/// Clearing away what was removed rewrites whole tables.
+const TABLE_BYTES: u64 = 16 << 20;
 const TABLE_FORMAT: i32 = 6;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 /// The share of a write buffer that its own filter takes, where keys are mostly absent.
@@ -69,6 +71,7 @@ pub(crate) fn keyspace(keyspace: &Keyspace, cache: &Cache) -> rocksdb::Options {
     let mut family = rocksdb::Options::default();
     family.set_arena_block_size(ARENA_BYTES);
     family.set_write_buffer_size(WRITE_BUFFERS_BYTES_MAX);
+    family.set_target_file_size_base(TABLE_BYTES);
     family.set_compression_type(DBCompressionType::Zstd);
     if keyspace.points {
         table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);

@@ -1,4 +1,5 @@
-//! The leaves of the log: what stays of an entry for good.
+//! The leaves of the log: what stays of an entry for good. That of a release in a segment is reckoned from it instead,
+//! unless an earlier version made the segment.
 //!
 //! ```text
 //! key    product 00 index:u64
@@ -6,7 +7,9 @@
 //! ```
 
 use civicmesh_model::hash::Hash32;
+use civicmesh_model::log::leaf_hash;
 use civicmesh_model::names::ProductId;
+use civicmesh_model::release::Entry;
 use civicmesh_model::time::UtcMicros;
 use civicmesh_store::Keyspace;
 
@@ -27,6 +30,17 @@ pub(crate) struct Leaf {
 }
 
 impl Leaf {
+    /// That of an entry whose body is kept.
+    pub(crate) fn of(entry: &Entry) -> Self {
+        Self::of_body(entry, &entry.encode())
+    }
+
+    /// The same of an entry with its canonical bytes.
+    pub(crate) fn of_body(entry: &Entry, body: &[u8]) -> Self {
+        let (closed_through, end) = (entry.closed_through(), entry.window().end);
+        Self { hash: leaf_hash(body), closed_through, end, body_kept: true }
+    }
+
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let Self { hash, closed_through, end, body_kept } = self;
         [&hash.0[..], &time_bytes(closed_through), &time_bytes(end), &[u8::from(body_kept)]].concat()

@@ -6,16 +6,21 @@
 //! plane   length:u32, packed:u8 (0 as it is, 1 zstd), bytes
 //! ```
 //! The high planes of numbers that are near each other say little and shrink to little; the low ones, which compression
-//! cannot shorten, stand as they are.
+//! cannot shorten, stand as they are. Most planes repeat nothing longer than chance does, and are shortest where only the
+//! frequency of their bytes is used; so both ways are tried.
 
 use std::borrow::Cow;
+
+use zstd::zstd_safe::CParameter;
 
 use crate::error::LedgerError;
 use crate::keys::take;
 
 /// Least share of its bytes that compression must save, as a divisor: reading it back costs time.
-const SAVES_MIN: usize = 16;
+const SAVES_MIN: usize = 32;
 const LEVEL: i32 = 3;
+/// Repetitions that are shorter are no repetitions.
+const REPEATS_BYTES_MIN: u32 = 7;
 const WIDTH_MAX: u8 = 16;
 
 const DAMAGED: LedgerError = LedgerError::Damaged("a column that cannot be read");
@@ -112,12 +117,22 @@ pub(crate) fn read(bytes: &mut &[u8], rows: usize) -> Result<Numbers, LedgerErro
 
 /// Appends bytes, compressed if that saves enough.
 pub(crate) fn write_plane(out: &mut Vec<u8>, bytes: &[u8]) {
-    let packed = zstd::bulk::compress(bytes, LEVEL).expect("zstd takes bytes in memory");
+    let packed = [pack(bytes, LEVEL, &[]), pack(bytes, 1, &[CParameter::MinMatch(REPEATS_BYTES_MIN)])];
+    let packed = packed.into_iter().min_by_key(Vec::len).expect("there are two");
     let (packs, bytes) =
         if packed.len() + bytes.len() / SAVES_MIN < bytes.len() { (1, &packed[..]) } else { (0, bytes) };
     out.extend_from_slice(&u32::try_from(bytes.len()).expect("a plane of a bounded segment").to_be_bytes());
     out.push(packs);
     out.extend_from_slice(bytes);
+}
+
+fn pack(bytes: &[u8], level: i32, parameters: &[CParameter]) -> Vec<u8> {
+    let pack = || {
+        let mut compressor = zstd::bulk::Compressor::new(level)?;
+        parameters.iter().try_for_each(|parameter| compressor.set_parameter(*parameter))?;
+        compressor.compress(bytes)
+    };
+    pack().expect("zstd takes bytes in memory")
 }
 
 /// Takes the bytes of a plane off, of which there are `length`.

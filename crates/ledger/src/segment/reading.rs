@@ -15,8 +15,9 @@ use civicmesh_model::sketch::SKETCH_BYTES_MAX;
 use civicmesh_model::time::UtcMicros;
 
 use super::columns::Columns;
-use super::writing::{Made, middle, square};
+use super::writing::{Made, leaves_hash, middle, odd, square};
 use super::*;
+use crate::keys::leaf::Leaf;
 
 const DAMAGED: LedgerError = LedgerError::Damaged("a segment that cannot be read");
 
@@ -171,6 +172,11 @@ impl<'s> Segment<'s> {
         &self.rows
     }
 
+    /// Where its first window begins.
+    pub(crate) fn start(&self) -> UtcMicros {
+        self.rows.first().map_or(self.header.end, |row| row.start)
+    }
+
     /// How many published cells it has.
     pub fn cells(&self) -> usize {
         self.header.cells
@@ -278,7 +284,7 @@ impl<'s> Segment<'s> {
         };
         let sum = |cell: usize| sums_read.as_ref().map_or(0, |sums| sums.get(cell));
         let squares = match layout.squares && squares {
-            true => Some(add_squares(self.numbers(measure, SUM_SQUARES)?, &count, sum)),
+            true => Some(add_squares(self.numbers(measure, SUM_SQUARES)?, &count, sum, layout.halved)),
             false => None,
         };
         let extreme = |column: u16, bit: i64, sign: i128| -> Result<Vec<Option<i64>>, LedgerError> {
@@ -318,7 +324,7 @@ impl<'s> Segment<'s> {
     }
 
     /// The releases again, as they were, each with its index.
-    pub(crate) fn releases(&self) -> Result<BTreeMap<u64, Release>, LedgerError> {
+    pub(crate) fn releases(&self) -> Result<BTreeMap<u64, Entry>, LedgerError> {
         let Some(layout) = &self.header.releases else {
             return Ok(BTreeMap::new());
         };
@@ -349,9 +355,31 @@ impl<'s> Segment<'s> {
             let suppressed = self.suppressed_of(row..row + 1).map(suppressed).collect::<Result<_, LedgerError>>()?;
             let salt = salts.next().and_then(|salt| salt.try_into().ok()).ok_or(DAMAGED)?;
             let release = self.release(layout, at, cells, suppressed, salt);
-            releases.insert(at.index, release);
+            releases.insert(at.index, Entry::Release(release));
         }
         Ok(releases)
+    }
+
+    /// The leaves that are reckoned from its `releases`, each with its index: none of one that an earlier version made,
+    /// whose leaves are stored.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] where they are not what they were when it was made.
+    pub(crate) fn leaves(&self, releases: &BTreeMap<u64, Entry>) -> Result<BTreeMap<u64, Leaf>, LedgerError> {
+        let Some(held) = &self.header.leaves else {
+            return Ok(BTreeMap::new());
+        };
+        let of = |row: &SegmentRow| Some((row.index, Leaf::of(releases.get(&row.index)?)));
+        let leaves: Vec<(u64, Leaf)> = self.released().filter_map(of).collect();
+        if leaves_hash(leaves.iter().map(|(_, leaf)| leaf.hash)) != held.hash {
+            return Err(LedgerError::Damaged("a segment whose releases are not those that were put into it"));
+        }
+        Ok(leaves.into_iter().collect())
+    }
+
+    /// Rows that are releases.
+    pub(crate) fn released(&self) -> impl Iterator<Item = &SegmentRow> {
+        self.rows.iter().filter(|row| row.kind == RowKind::Release)
     }
 
     fn release(
@@ -388,7 +416,7 @@ impl<'s> Segment<'s> {
 
     /// Of each release, which extremes of the measure it has.
     fn extremes(&self, measure: usize) -> Result<Vec<i64>, LedgerError> {
-        let releases = self.rows.iter().filter(|row| row.kind == RowKind::Release).count();
+        let releases = self.released().count();
         self.part(measure_part(measure, EXTREMES), |mut bytes| column::read(&mut bytes, releases)?.narrow())
     }
 
@@ -450,7 +478,12 @@ fn add_means(numbers: Numbers, counts: &[i64], mean: i64) -> Numbers {
     }
 }
 
-fn add_squares(numbers: Numbers, counts: &[i64], sum: impl Fn(usize) -> i128) -> Numbers {
-    let wide = |cell: usize| numbers.get(cell).wrapping_add(square(sum(cell), counts[cell] as u64));
+fn add_squares(numbers: Numbers, counts: &[i64], sum: impl Fn(usize) -> i128, halved: bool) -> Numbers {
+    let wide = |cell: usize| {
+        let (number, sum) = (numbers.get(cell), sum(cell));
+        let square = square(sum, counts[cell] as u64);
+        let number = if halved { (number << 1).wrapping_add(odd(sum, square)) } else { number };
+        number.wrapping_add(square)
+    };
     Numbers::Wide((0..numbers.len()).map(wide).collect())
 }

@@ -12,6 +12,7 @@ use civicmesh_model::sketch::Distinct;
 use proptest::prelude::*;
 
 use super::*;
+use crate::keys::leaf::Leaf;
 
 fn minute(minute: i64) -> UtcMicros {
     UtcMicros(minute * 60_000_000)
@@ -154,10 +155,14 @@ proptest! {
             prop_assert_eq!((row.start, row.end), (entry.window().start, entry.window().end));
             prop_assert_eq!((row.index, row.revision, row.windows), (*index, entry.revision(), entry.windows()));
             if let Entry::Release(release) = entry {
-                prop_assert_eq!(&releases[index], release);
-                prop_assert_eq!(Entry::Release(releases[index].clone()).encode(), entry.encode());
+                prop_assert_eq!(&releases[index], &Entry::Release(release.clone()));
+                prop_assert_eq!(releases[index].encode(), entry.encode());
             }
         }
+        let leaves = releases.iter().map(|(index, entry)| (*index, Leaf::of(entry))).collect();
+        prop_assert_eq!(segment.leaves(&releases).unwrap(), leaves);
+        let held = segment.header.leaves.map(|held| (held.first, held.last));
+        prop_assert_eq!(held, releases.keys().min().copied().zip(releases.keys().max().copied()));
         let cells = || entries.iter().filter_map(|(_, entry)| match entry {
             Entry::Release(release) => Some(&release.cells),
             _ => None,
@@ -205,11 +210,11 @@ fn the_largest_numbers_come_back() {
     ]);
     let entry = release(0, &cells, &[], [true; 4]);
     let segment = Segment::of_entries(&[(5, Entry::Release(entry.clone()))]).unwrap().remove(0);
-    assert_eq!(segment.releases().unwrap()[&5], entry);
+    assert_eq!(segment.releases().unwrap()[&5], Entry::Release(entry));
     let negative = Cells::from([("a".into(), (COUNT_MAX, vec![largest(-1), largest(-1)]))]);
     let entry = release(0, &negative, &[], [true; 4]);
     let segment = Segment::of_entries(&[(5, Entry::Release(entry.clone()))]).unwrap().remove(0);
-    assert_eq!(segment.releases().unwrap()[&5], entry);
+    assert_eq!(segment.releases().unwrap()[&5], Entry::Release(entry));
 }
 
 #[test]
@@ -279,6 +284,30 @@ fn damage_is_an_error() {
         let opened = Segment::open(product(), minute(0), header.clone(), source, Arc::default());
         assert!(opened.and_then(|segment| segment.releases()).is_err(), "without part {part}");
     }
-    let newer = Header { version: 2, ..header };
+    let mut columns = columns;
+    columns.get_mut(&SALTS).unwrap()[40] ^= 1;
+    let source = Source::Held(columns);
+    let other = Segment::open(product(), minute(0), header.clone(), source, Arc::default()).unwrap();
+    assert!(other.leaves(&other.releases().unwrap()).is_err(), "another salt is another leaf");
+    let newer = Header { version: VERSION + 1, ..header };
     assert!(Header::from_bytes(&newer.to_bytes()).is_err());
+}
+
+/// Header and columns as version 1 made them: no word of leaves, and what is known of squares as it is.
+pub(crate) fn of_version_1(segment: &Segment<'_>) -> (Header, BTreeMap<u16, Vec<u8>>) {
+    let mut header = Header { version: 1, leaves: None, ..segment.header.clone() };
+    let mut columns = BTreeMap::new();
+    let measures = header.releases.iter_mut().flat_map(|layout| &mut layout.measures);
+    for (measure, kept) in measures.enumerate().filter(|(_, kept)| kept.halved) {
+        let states = segment.states(measure, Wanted::ALL).unwrap();
+        let known = (0..segment.cells()).map(|cell| {
+            let MeasureState { count, sum, sum_squares, .. } = states.get(cell);
+            sum_squares - writing::square(sum, count)
+        });
+        kept.halved = false;
+        let mut bytes = Vec::new();
+        column::write(&mut bytes, &known.collect::<Vec<_>>());
+        columns.insert(measure_part(measure, SUM_SQUARES), bytes);
+    }
+    (header, columns)
 }

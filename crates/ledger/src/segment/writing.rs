@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use civicmesh_model::hash::Hash32;
+use civicmesh_model::log::leaf_hash;
 use civicmesh_model::number::MeasureState;
 use civicmesh_model::release::{Entry, MethodTag, Release, SuppressionReason};
 use civicmesh_model::time::UtcMicros;
@@ -82,10 +83,13 @@ impl Builder {
             column::write_plane(&mut lengths, &sketches().flatten().copied().collect::<Vec<_>>());
             columns.insert(sketch_part(column), lengths);
         }
-        let body_bytes = |row: &Placed| match &row.entry {
-            Entry::Release(_) => row.entry.encode().len() as u64,
-            _ => 0,
-        };
+        let released = || self.rows.iter().filter(|row| release_of(row).is_some());
+        let bodies = released().map(|row| row.entry.encode());
+        let (lengths, leaves): (Vec<u64>, Vec<Hash32>) =
+            bodies.map(|body| (body.len() as u64, leaf_hash(&body))).unzip();
+        let indexes = || released().map(|row| row.index);
+        let held = indexes().min().zip(indexes().max());
+        let held = held.map(|(first, last)| HeldLeaves { first, last, hash: leaves_hash(leaves) });
         let header = Header {
             version: VERSION,
             end: last.entry.window().end,
@@ -93,9 +97,10 @@ impl Builder {
             cells: cells().count(),
             suppressed: suppressed().count(),
             coordinates: coordinates.len(),
-            body_bytes: self.rows.iter().map(body_bytes).sum(),
+            body_bytes: lengths.iter().sum(),
             sketch_bytes: self.sketch_bytes,
             content: Some(content(layout.as_ref(), &columns)),
+            leaves: held,
             releases: layout,
         };
         Some(Made { start: first.entry.window().start, header, columns })
@@ -134,6 +139,7 @@ fn layout(release: &Release) -> Layout {
                 mean: 0,
                 sums: false,
                 squares: false,
+                halved: false,
             })
             .collect(),
         sketches: release.sketches.clone(),
@@ -224,7 +230,10 @@ fn write_measure(
         put(SUM, one(states().map(|state| state.sum - mean * i128::from(state.count))));
     }
     if kept.squares {
-        put(SUM_SQUARES, one(states().map(|state| state.sum_squares.wrapping_sub(square(state.sum, state.count)))));
+        let known = |state: &MeasureState| state.sum_squares.wrapping_sub(square(state.sum, state.count));
+        let even = |state: &MeasureState| known(state).wrapping_sub(odd(state.sum, square(state.sum, state.count)));
+        kept.halved = states().all(|state| even(state) & 1 == 0);
+        put(SUM_SQUARES, one(states().map(|state| if kept.halved { even(state) >> 1 } else { known(state) })));
     }
     let extremes = |release: &&Release| {
         let has = |of: fn(&MeasureState) -> Option<i64>| {
@@ -263,6 +272,18 @@ pub(super) fn middle(sum: i128, count: u64) -> i128 {
         (Ok(sum), Ok(count)) => sum.div_euclid(count).into(),
         _ => sum.div_euclid(count.into()),
     }
+}
+
+/// A sum of squares of whole numbers is odd where their sum is: whether it is where `square`, which is taken off, is not,
+/// or the other way round, as a number.
+#[inline]
+pub(super) fn odd(sum: i128, square: i128) -> i128 {
+    (sum ^ square) & 1
+}
+
+/// A hash of leaves in the order of rows.
+pub(super) fn leaves_hash(leaves: impl IntoIterator<Item = Hash32>) -> Hash32 {
+    Hash32::of(&[&leaves.into_iter().flat_map(|leaf| leaf.0).collect::<Vec<_>>()])
 }
 
 /// What the sum of squares would be if all values were the same.

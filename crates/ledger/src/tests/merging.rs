@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::bodies::segments_between;
+use crate::keys;
 use crate::ledger::locked;
 use crate::merge::Pace;
 use crate::pieces::Piece;
 
 /// Merges far sooner than a node does.
-pub(super) const EAGER: Pace = Pace { tail_rows_min: 3, small_segments: 2, revised_min: 2, clearing_steps: 3 };
+pub(super) const EAGER: Pace =
+    Pace { tail_rows_min: 3, small_segments: 2, revised_min: 2, clearing_steps: 3, clearing_bytes_min: 1 << 20 };
 
 pub(super) fn merge_all(ledger: &Ledger) -> Result<u32, LedgerError> {
     let mut steps = 0;
@@ -128,6 +131,7 @@ proptest! {
         }
         let pages = |ledger: &Ledger| ledger.entries(&product(), 0, usize::MAX).ok();
         prop_assert_eq!(pages(&merging), pages(&plain));
+        prop_assert_eq!(prefixes(&merging), prefixes(&plain));
     }
 }
 
@@ -145,6 +149,7 @@ fn releases_of_a_segment_are_kept_once() {
     assert_eq!(stored(&peer, crate::keys::entry::KEYSPACE), 200);
     while peer.merge_some().unwrap() {}
     assert_eq!(stored(&peer, crate::keys::entry::KEYSPACE), 0);
+    assert_eq!(stored(&peer, crate::keys::leaf::KEYSPACE), 0);
     assert_eq!(stored(&peer, crate::keys::segment::SEGMENTS), 1);
     assert_consistent(&peer);
     // a few more wait until they are worth it
@@ -194,13 +199,22 @@ fn what_merging_leaves_behind_is_cleared_away() {
         }
         merge(peer, if last { 3 } else { u32::MAX });
     });
+    let by_bytes = size(&|peer, last| {
+        if last {
+            locked(&peer.merged).clear();
+        }
+        let clearing_bytes_min = if last { 1 << 10 } else { u64::MAX };
+        while peer.merge_at(&Pace { clearing_steps: u32::MAX, clearing_bytes_min, ..EAGER }).unwrap() {}
+    });
     let merged_once = size(&|peer, last| {
         if last {
             merge(peer, 3);
         }
     });
     // a segment for each step of merging would be a hundred times as much
-    assert!(cleared < 2 * merged_once, "{cleared} bytes, and {merged_once} of what is merged but once");
+    for cleared in [cleared, by_bytes] {
+        assert!(cleared < 2 * merged_once, "{cleared} bytes, and {merged_once} of what is merged but once");
+    }
 }
 
 #[test]
@@ -220,6 +234,7 @@ fn a_revised_release_stays_in_the_log() {
     merge_all(&peer).unwrap();
     assert_eq!(stored(&peer, crate::keys::segment::REVISED), 0);
     assert_eq!(stored(&peer, crate::keys::entry::KEYSPACE), 3, "what was superseded");
+    assert_eq!(stored(&peer, crate::keys::leaf::KEYSPACE), 3, "what was superseded");
     assert_consistent(&peer);
     assert_eq!(whole_log(&peer).0, forger.entries);
 }
@@ -258,6 +273,57 @@ fn a_ledger_without_segments_opens_and_merges() {
     assert_eq!(stored(&peer, crate::keys::segment::SEGMENTS), 1);
     assert_consistent(&peer);
     assert_eq!(whole_log(&peer).0, forger.entries);
+}
+
+/// Every segment as version 1 made it, with the leaves beside it.
+fn as_version_1(ledger: &Ledger) {
+    let moment = ledger.store.snapshot();
+    let mut batch = ledger.store.batch();
+    let all = segments_between(&moment, &product(), UtcMicros(i64::MIN), UtcMicros(i64::MAX)).unwrap();
+    for (start, header) in all {
+        let segment = crate::bodies::open(&moment, None, &product(), start, header).unwrap();
+        let (header, columns) = crate::segment::tests::of_version_1(&segment);
+        for (index, leaf) in segment.leaves(&segment.releases().unwrap()).unwrap() {
+            batch.put(keys::leaf::KEYSPACE, keys::leaf::key(&product(), index), leaf.to_bytes());
+        }
+        batch.put(keys::segment::SEGMENTS, keys::segment::key(&product(), start), header.to_bytes());
+        for (part, bytes) in columns {
+            batch.put(keys::segment::COLUMNS, keys::segment::column_key(&product(), start, part), bytes);
+        }
+    }
+    ledger.store.commit(batch).unwrap();
+}
+
+#[test]
+fn segments_of_version_1_are_read_and_made_anew() {
+    let contract = contract("1", OPEN);
+    let ledger = peer(&contract);
+    let mut forger = hours(&contract, 30);
+    forger.show(&ledger).unwrap();
+    merge_all(&ledger).unwrap();
+    let before = (whole_log(&ledger), current(&ledger), prefixes(&ledger));
+    as_version_1(&ledger);
+    assert_eq!(stored(&ledger, keys::leaf::KEYSPACE), 30);
+    assert_consistent(&ledger);
+    assert_eq!((whole_log(&ledger), current(&ledger), prefixes(&ledger)), before);
+    locked(&ledger.merged).clear();
+    merge_all(&ledger).unwrap();
+    assert_eq!(stored(&ledger, keys::leaf::KEYSPACE), 0);
+    assert_eq!((whole_log(&ledger), current(&ledger), prefixes(&ledger)), before);
+    // and where something else is to be done with them first
+    as_version_1(&ledger);
+    for start in [3, 4, 7] {
+        forger = forger.with(Entry::Release(Release { closed_through: hour(30), ..release(&contract, start, 1) }));
+    }
+    forger.show(&ledger).unwrap();
+    merge_all(&ledger).unwrap();
+    assert_eq!(stored(&ledger, keys::leaf::KEYSPACE), 3);
+    assert_consistent(&ledger);
+    as_version_1(&ledger);
+    assert_eq!(ledger.expire_releases(hour(30 * 24 + 20)).unwrap(), 20 + 3);
+    merge_all(&ledger).unwrap();
+    assert_eq!(prefixes(&ledger)[..30], before.2[..]);
+    assert_eq!(current(&ledger).len(), 10);
 }
 
 /// The sums of a measure by window, as questions read them.

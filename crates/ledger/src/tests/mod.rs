@@ -26,6 +26,7 @@ use civicmesh_model::release::{Cell, EmptyRun, Entry, MethodTag, Release, Releas
 use civicmesh_model::time::{UtcMicros, Zone};
 use civicmesh_store::{Environment, Hook, MemoryDisk};
 
+use crate::leaves::Leaves;
 use crate::{Cursor, Ledger, LedgerError, Options, Rejection, Replica, SigningKey};
 
 pub(super) const HOUR: i64 = 3_600_000_000;
@@ -256,6 +257,14 @@ pub(super) fn whole_log(ledger: &Ledger) -> (Vec<Vec<u8>>, Option<Hash32>) {
     assert!(entries.iter().map(|(index, _)| *index).eq(0..entries.len() as u64));
     let root = ledger.log(&product()).unwrap().map(|log| log.head.head.root);
     (entries.into_iter().map(|(_, bytes)| bytes).collect(), root)
+}
+
+/// Of every prefix of the log its root and through when it is closed.
+pub(super) fn prefixes(ledger: &Ledger) -> Vec<(Hash32, UtcMicros)> {
+    let moment = ledger.store.snapshot();
+    let leaves = Leaves::new(&moment, &product());
+    let sizes = 1..=ledger.cursor(&product()).unwrap().size;
+    sizes.map(|size| (leaves.frontier_at(size).unwrap().root(), leaves.closed_through(size - 1).unwrap())).collect()
 }
 
 /// The promises that hold of every log at every moment.
