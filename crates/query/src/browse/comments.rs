@@ -83,7 +83,7 @@ impl Comments {
     }
 }
 
-async fn rows(tables: &Tables, name: &str) -> Result<Vec<RecordBatch>> {
+pub(super) async fn rows(tables: &Tables, name: &str) -> Result<Vec<RecordBatch>> {
     match tables.build_table_by_name(name)? {
         Some(PgCatalogTable::Dynamic(table)) => table.execute(Arc::new(TaskContext::default())).try_collect().await,
         _ => Err(QueryError::Internal("a table of pg_catalog is not there").into()),

@@ -4,10 +4,12 @@
 //! Some of its rewritings change what a statement means (a correlated subquery becomes NULL), so that they are kept to
 //! statements that name nothing but the catalogue. A question that names a product is planned as it is written.
 
+mod columns;
 mod comments;
 pub(crate) mod functions;
 mod names;
 mod nothing;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -186,6 +188,7 @@ impl SchemaProvider for Commented {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         match name {
             COMMENTS => self.comments.table().map(Some),
+            settings::TABLE => settings::table(&self.tables).await.map(Some),
             name => self.tables.table(name).await,
         }
     }

@@ -3,12 +3,13 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
-    JoinOperator, ObjectNamePart, Select, SetExpr, TableFactor, TableWithJoins, Value, VisitorMut,
+    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
+    JoinOperator, ObjectNamePart, Select, SetExpr, Statement, TableFactor, TableWithJoins, Value, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::columns;
 use super::functions::LISTED;
 use crate::using::normal;
 
@@ -66,6 +67,11 @@ impl VisitorMut for Nothing {
             Expr::CompoundIdentifier(names) if names.last().is_some_and(|name| normal(name) == "reloptions") => {
                 written("CAST(NULL AS TEXT[])")
             }
+            // one of the columns of a key
+            Expr::CompoundFieldAccess { root, access_chain } if is_one_of_keys(access_chain) => {
+                let key = access_chain.first().map(AccessExpr::to_string).unwrap_or_default();
+                written(&key_column(&format!("{root}{key}")))
+            }
             // a part of a row
             Expr::CompoundFieldAccess { root, access_chain } => match access_chain.as_slice() {
                 [AccessExpr::Dot(Expr::Identifier(part))] => written(&format!("get_field({root}, '{}')", normal(part))),
@@ -73,8 +79,9 @@ impl VisitorMut for Nothing {
             },
             // functions have names here, and no identifiers
             Expr::BinaryOp { left, op: BinaryOperator::NotEq | BinaryOperator::Eq, right } => {
-                if is_function_name(left) && right.to_string() == "0" {
-                    **right = Expr::Value(Value::SingleQuotedString("-".to_owned()).with_empty_span());
+                let named = is_function_name(left).then(|| function_named(right)).flatten();
+                if let Some(name) = named {
+                    **right = Expr::Value(Value::SingleQuotedString(name).with_empty_span());
                 }
                 None
             }
@@ -92,6 +99,52 @@ impl VisitorMut for Nothing {
             *expr = instead;
         }
         ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        // a series takes no shorter numbers
+        if let Expr::Function(function) = expr
+            && called(function) == "array_upper"
+            && let Some(instead) = written(&format!("CAST({function} AS BIGINT)"))
+        {
+            *expr = instead;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let Some(told) = of_no_keys(table).or_else(|| columns::told(table)) {
+            *table = told;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The rows that the columns of a key make, of which there are none.
+fn of_no_keys(table: &TableFactor) -> Option<TableFactor> {
+    let TableFactor::UNNEST { alias: Some(alias), array_exprs, .. } = table else { return None };
+    let [keys] = array_exprs.as_slice() else { return None };
+    let name = alias.columns.first().map_or(&alias.name, |column| &column.name);
+    let of_keys = column(keys).is_some_and(|name| KEYS.contains(&name.as_str()));
+    of_keys.then(|| derived(&format!("SELECT CAST(NULL AS SMALLINT) AS {name}"), alias.name.clone())).flatten()
+}
+
+/// A query in the place of a table.
+pub(super) fn derived(sql: &str, name: Ident) -> Option<TableFactor> {
+    let statement =
+        Parser::parse_sql(&PostgreSqlDialect {}, &format!("SELECT * FROM ({sql}) AS {name}")).ok()?.pop()?;
+    let Statement::Query(query) = statement else { return None };
+    let SetExpr::Select(select) = *query.body else { return None };
+    select.from.into_iter().next().map(|from| from.relation)
+}
+
+/// Columns of the catalogue that list those of keys and indexes.
+const KEYS: [&str; 6] = ["conkey", "confkey", "indkey", "indoption", "indclass", "indcollation"];
+
+fn is_one_of_keys(access_chain: &[AccessExpr]) -> bool {
+    match access_chain {
+        [AccessExpr::Dot(Expr::Identifier(list)), AccessExpr::Subscript(_)] => KEYS.contains(&normal(list).as_str()),
+        _ => false,
     }
 }
 
@@ -113,9 +166,12 @@ fn is_nothing(expr: &Expr) -> bool {
 fn of_keys(arguments: &FunctionArguments, made: fn(String) -> String) -> Option<Expr> {
     let FunctionArguments::List(arguments) = arguments else { return None };
     let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(columns))) = arguments.args.first() else { return None };
-    let keys = ["conkey", "confkey", "indkey", "indoption", "indclass", "indcollation"];
-    let is_key = column(columns).is_some_and(|name| keys.contains(&name.as_str()));
-    is_key.then(|| written(&made(format!("TRY_CAST(CAST({columns} AS TEXT) AS SMALLINT)")))).flatten()
+    let is_key = column(columns).is_some_and(|name| KEYS.contains(&name.as_str()));
+    is_key.then(|| written(&made(key_column(&columns.to_string())))).flatten()
+}
+
+fn key_column(columns: &str) -> String {
+    format!("TRY_CAST(CAST({columns} AS TEXT) AS SMALLINT)")
 }
 
 /// The name of the column that this is, without its table.
@@ -145,6 +201,16 @@ fn written(text: &str) -> Option<Expr> {
 /// The name of the function that is called, without its schema.
 fn called(function: &Function) -> String {
     function.name.0.last().and_then(ObjectNamePart::as_ident).map(normal).unwrap_or_default()
+}
+
+/// The name of the function that is looked up for its identifier; that of none is a dash.
+fn function_named(expr: &Expr) -> Option<String> {
+    let text = expr.to_string();
+    if text == "0" {
+        return Some("-".to_owned());
+    }
+    let name = text.split('\'').nth(1).filter(|_| text.contains("pg_proc"))?;
+    name.rsplit('.').next().map(str::to_owned)
 }
 
 /// Whether this is a column of functions, as of `pg_type`.

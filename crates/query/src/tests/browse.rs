@@ -77,6 +77,81 @@ async fn what_clients_ask_of_the_catalogue_is_answered() {
     assert!(node.rows("SELECT version()").await[0].starts_with("PostgreSQL 16"));
 }
 
+/// The keys of a table, of which it has none, as ADBC's driver and JDBC's ask for them.
+#[tokio::test]
+async fn there_are_no_keys_in_whatever_words() {
+    let node = node();
+    let adbc = "WITH fk_unnest AS ( SELECT con.conname, 'FOREIGN KEY' AS contype, conrelid, UNNEST(con.conkey) AS conkey, \
+         confrelid, UNNEST(con.confkey) AS confkey FROM pg_catalog.pg_constraint AS con INNER JOIN pg_catalog.pg_class AS \
+         cls ON cls.oid = conrelid INNER JOIN pg_catalog.pg_namespace AS nsp ON nsp.oid = cls.relnamespace WHERE \
+         con.contype = 'f' AND nsp.nspname = $1 AND cls.relname = $2 ), fk_names AS ( SELECT \
+         fk_unnest.conname, fk_unnest.contype, fk_unnest.conkey, fk_unnest.confkey, attr.attname, fnsp.nspname AS \
+         fschema, fcls.relname AS ftable, fattr.attname AS fattname FROM fk_unnest INNER JOIN pg_catalog.pg_class AS cls \
+         ON cls.oid = fk_unnest.conrelid INNER JOIN pg_catalog.pg_class AS fcls ON fcls.oid = fk_unnest.confrelid INNER \
+         JOIN pg_catalog.pg_namespace AS fnsp ON fnsp.oid = fcls.relnamespace INNER JOIN pg_catalog.pg_attribute AS attr \
+         ON attr.attnum = fk_unnest.conkey AND attr.attrelid = fk_unnest.conrelid LEFT JOIN pg_catalog.pg_attribute AS \
+         fattr ON fattr.attnum = fk_unnest.confkey AND fattr.attrelid = fk_unnest.confrelid ), fkeys AS ( SELECT conname, \
+         contype, ARRAY_AGG(attname ORDER BY conkey) AS colnames, fschema, ftable, ARRAY_AGG(fattname ORDER BY confkey) \
+         AS fcolnames FROM fk_names GROUP BY conname, contype, fschema, ftable ), other_constraints AS ( SELECT \
+         con.conname, CASE con.contype WHEN 'c' THEN 'CHECK' WHEN 'u' THEN 'UNIQUE' WHEN 'p' THEN 'PRIMARY KEY' END AS \
+         contype, ARRAY_AGG(attr.attname) AS colnames FROM pg_catalog.pg_constraint AS con CROSS JOIN UNNEST(conkey) AS \
+         conkeys INNER JOIN pg_catalog.pg_class AS cls ON cls.oid = con.conrelid INNER JOIN pg_catalog.pg_namespace AS \
+         nsp ON nsp.oid = cls.relnamespace INNER JOIN pg_catalog.pg_attribute AS attr ON attr.attnum = conkeys AND \
+         cls.oid = attr.attrelid WHERE con.contype IN ('c', 'u', 'p') AND nsp.nspname = $1 AND cls.relname = \
+         $2 GROUP BY conname, contype ) SELECT conname, contype, colnames, fschema, ftable, fcolnames FROM fkeys \
+         UNION ALL SELECT conname, contype, colnames, NULL, NULL, NULL FROM other_constraints";
+    let parameters = vec![ScalarValue::from("traffic"), ScalarValue::from("taxi")];
+    let options = QueryOptions::default();
+    let prepared = node.asker.prepare(&node.shelf, &Question::from(adbc), &[], now(), &options).await.unwrap();
+    assert_eq!(prepared.parameters, [Some(DataType::Utf8), Some(DataType::Utf8)]);
+    let asked = Question { parameters, ..Question::from(adbc) };
+    assert!(lines(&node.asker.ask(&node.shelf, asked, now(), &options).await.unwrap().batches).is_empty());
+    let jdbc = "SELECT NULL::text AS PKTABLE_CAT, pkn.nspname AS PKTABLE_SCHEM, pkc.relname AS PKTABLE_NAME, pka.attname AS \
+         PKCOLUMN_NAME, NULL::text AS FKTABLE_CAT, fkn.nspname AS FKTABLE_SCHEM, fkc.relname AS FKTABLE_NAME, fka.attname \
+         AS FKCOLUMN_NAME, pos.n AS KEY_SEQ, CASE con.confupdtype WHEN 'c' THEN 0 WHEN 'n' THEN 2 WHEN 'd' THEN 4 WHEN \
+         'r' THEN 1 WHEN 'p' THEN 1 WHEN 'a' THEN 3 ELSE NULL END AS UPDATE_RULE, CASE con.confdeltype WHEN 'c' THEN 0 \
+         WHEN 'n' THEN 2 WHEN 'd' THEN 4 WHEN 'r' THEN 1 WHEN 'p' THEN 1 WHEN 'a' THEN 3 ELSE NULL END AS DELETE_RULE, \
+         con.conname AS FK_NAME, pkic.relname AS PK_NAME, CASE WHEN con.condeferrable AND con.condeferred THEN 5 WHEN \
+         con.condeferrable THEN 6 ELSE 7 END AS DEFERRABILITY FROM pg_catalog.pg_namespace pkn, pg_catalog.pg_class pkc, \
+         pg_catalog.pg_attribute pka, pg_catalog.pg_namespace fkn, pg_catalog.pg_class fkc, pg_catalog.pg_attribute fka, \
+         pg_catalog.pg_constraint con, pg_catalog.generate_series(1, 32) pos(n), pg_catalog.pg_class pkic WHERE pkn.oid = \
+         pkc.relnamespace AND pkc.oid = pka.attrelid AND pka.attnum = con.confkey[pos.n] AND con.confrelid = pkc.oid AND \
+         fkn.oid = fkc.relnamespace AND fkc.oid = fka.attrelid AND fka.attnum = con.conkey[pos.n] AND con.conrelid = \
+         fkc.oid AND con.contype = 'f' AND (pkic.relkind = 'i' OR pkic.relkind = 'I') AND pkic.oid = con.conindid AND \
+         fkn.nspname = 'traffic' AND fkc.relname = 'taxi' ORDER BY pkn.nspname,pkc.relname, con.conname,pos.n";
+    assert!(node.rows(jdbc).await.is_empty());
+    let most = "SELECT setting FROM pg_catalog.pg_settings WHERE name='max_index_keys'";
+    assert_eq!(node.rows(most).await, ["32"]);
+    let others = "SELECT setting FROM pg_settings WHERE name = 'standard_conforming_strings'";
+    assert_eq!(node.rows(others).await, ["on"]);
+}
+
+/// How JDBC's driver tells lists from other types.
+#[tokio::test]
+async fn a_type_says_whether_it_is_a_list() {
+    let sql = "SELECT typinput='pg_catalog.array_in'::regproc as is_array, typtype, typname, pg_type.oid FROM \
+         pg_catalog.pg_type LEFT JOIN (select ns.oid as nspoid, ns.nspname, r.r from pg_namespace as ns join ( select \
+         s.r, (current_schemas(false))[s.r] as nspname from generate_series(1, array_upper(current_schemas(false), 1)) as \
+         s(r) ) as r using ( nspname ) ) as sp ON sp.nspoid = typnamespace WHERE typname IN ('int4', '_int4') ORDER BY \
+         sp.r, pg_type.oid DESC";
+    assert_eq!(node().rows(sql).await, ["true|b|_int4|1007", "false|b|int4|23"]);
+}
+
+#[tokio::test]
+async fn columns_have_the_types_that_postgresql_calls_them() {
+    let node = node();
+    let columns = "SELECT c.ordinal_position, column_name, data_type, udt_name FROM information_schema.columns AS c \
+                   WHERE table_name = 'taxi' ORDER BY 1";
+    assert_eq!(
+        node.rows(columns).await,
+        ["1|time|timestamp with time zone|timestamptz", "2|borough|text|text", "3|speed|numeric|numeric",]
+    );
+    let kinds = "SELECT DISTINCT columns.data_type FROM information_schema.columns \
+                 WHERE table_name = 'completeness' ORDER BY 1";
+    let kinds = node.rows(kinds).await;
+    assert_eq!(kinds, ["bigint", "boolean", "double precision", "text", "timestamp with time zone"]);
+}
+
 #[tokio::test]
 async fn identifiers_and_comments_lead_from_table_to_table() {
     let node = node();
