@@ -38,14 +38,21 @@ fn contracts() -> Vec<PathBuf> {
     found
 }
 
+/// Contracts that name files which are not ours to ship: the file beside which they then stand, and lines of its form.
+const WITHOUT_FILES: [(&str, &str, &str); 3] = [
+    ("sim/aarhus/traffic.yaml", "road_segments.csv", "REPORT_ID,POINT_1_POSTAL_CODE\n158324,8000\n"),
+    ("sim/new-york/trips.yaml", "zones_taxi_lookup.csv", "LocationID,borough,zone\n1,EWR,Newark Airport\n"),
+    ("sim/new-york/emergency.yaml", "population.csv", "borough,population\nBronx,1432132\n"),
+];
+
 /// The contract; a copy of it where it names a file that is not ours to ship, with one of that file's form beside it.
 fn beside_its_files(contract: PathBuf, folder: &Path) -> PathBuf {
-    if !contract.ends_with("sim/aarhus/traffic.yaml") {
+    let Some((_, file, lines)) = WITHOUT_FILES.iter().find(|(name, _, _)| contract.ends_with(name)) else {
         return contract;
-    }
-    let copy = folder.join("traffic.yaml");
+    };
+    let copy = folder.join(contract.file_name().expect("a name"));
     std::fs::copy(&contract, &copy).expect("a copy");
-    std::fs::write(folder.join("road_segments.csv"), "REPORT_ID,POINT_1_POSTAL_CODE\n158324,8000\n").expect("a file");
+    std::fs::write(folder.join(file), lines).expect("a file");
     copy
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use civicmesh_sim::central::{self, Comparison};
+use civicmesh_sim::central::{self, Compared, Comparison};
 use civicmesh_sim::check::CHECKERS;
 use civicmesh_sim::city::City;
 use civicmesh_sim::fuzz;
@@ -27,6 +27,8 @@ const FOUND: u8 = 1;
 const UNUSABLE: u8 = 2;
 /// Ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
+/// Longest wait for nodes on loopback to end.
+const NODES_END: Duration = Duration::from_secs(10);
 
 /// Run a whole city on this machine: the real nodes, a simulated network and clock, broken on purpose
 ///
@@ -139,18 +141,35 @@ fn run_file(command: &RunCommand, stopped: &Arc<AtomicBool>) -> Result<ExitCode>
     }
 }
 
-/// Ctrl-C ends a comparison at once: half of it compares nothing.
+/// The first Ctrl-C ends a comparison where it is; its report tells what was measured by then.
 fn compare(comparison: &Comparison, command: &RunCommand) -> Result<ExitCode> {
     if let Err(error) = civicmesh_node::raise_open_files() {
         say(&format!("the limit of open files stays as it is: {error}"));
     }
     let folder = command.out.clone().unwrap_or_else(|| PathBuf::from("central-vs-cluster"));
+    let cities = tempfile::Builder::new().prefix("civicmesh-sim-").tempdir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (page, verdict) =
-        runtime.block_on(central::report(comparison, command.seed, &folder, &mut |news| say(news)))?;
-    out(&verdict);
-    say(&format!("report: {}", page.display()));
-    Ok(ExitCode::SUCCESS)
+    let stop = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    };
+    let mut kept = |compared: &Compared| {
+        report::write(&central::figures(compared)?, &folder)?;
+        Ok(())
+    };
+    let ran =
+        runtime.block_on(central::run(comparison, command.seed, cities.path(), stop, &mut |news| say(news), &mut kept));
+    // nodes of a part that was stopped end before their folders go
+    runtime.shutdown_timeout(NODES_END);
+    let compared = ran?;
+    let figures = central::figures(&compared)?;
+    match command.format {
+        Format::Text => out(&figures.verdict),
+        Format::Json => out(&serde_json::to_string_pretty(&figures)?),
+    }
+    say(&format!("report: {}", folder.join(report::PAGE_FILE).display()));
+    Ok(if compared.left_out.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
 }
 
 fn run_one(command: &RunCommand, stopped: &AtomicBool) -> Result<ExitCode> {

@@ -10,10 +10,11 @@ use civicmesh_exchange::office::Purpose;
 use civicmesh_model::time::UtcMicros;
 use civicmesh_node::client::{Client, ClientError, Complete, IngestRequest, QueryAnswer};
 use civicmesh_node::query::QueryOptions;
+use civicmesh_node::status::LinkState;
 use tokio::time::{Instant, sleep};
 
 use crate::city::{City, Department};
-use crate::up::town::{Settings, Town};
+use crate::up::town::{Pull, Settings, Town};
 
 /// The domain of the central brain.
 pub(super) const CENTRAL: &str = "central";
@@ -21,6 +22,10 @@ pub(super) const CENTRAL: &str = "central";
 const REPLAY_PULL_MS_MIN: u32 = 100;
 /// How often all of them together ask, at the most, in a second: a machine that does nothing else tells no cost.
 const REPLAY_PULLS_A_SECOND_MAX: u32 = 300;
+/// A wait between two turns lies between half of what the configuration says and all of it: this part of it on average.
+pub(super) const TURN_MEAN: f64 = 0.75;
+/// How peers are asked while nothing is to be learned of them: hardly ever, but for those that were never reached.
+const REST: Pull = Pull { interval_ms: 3_600_000, backoff_ms_max: 500 };
 /// Longest wait until everything that was released is everywhere.
 const CONVERGE_MAX: Duration = Duration::from_secs(600);
 /// Pause between two looks at whether it is.
@@ -42,8 +47,8 @@ pub enum Way {
 pub(super) struct Arm<'c> {
     pub way: Way,
     pub town: Town,
-    /// How often each node asks each peer in this replay, in seconds.
-    pub pull_s: f64,
+    /// How nodes ask their peers in a replay.
+    replay: Pull,
     city: &'c City,
     folder: std::path::PathBuf,
     ingest: BTreeMap<String, Client>,
@@ -51,11 +56,12 @@ pub(super) struct Arm<'c> {
 }
 
 impl<'c> Arm<'c> {
-    /// Founds and starts the city in a folder.
+    /// Founds and starts the city in a folder, for a replay.
     pub(super) async fn start(way: Way, city: &'c City, folder: &Path) -> anyhow::Result<Arm<'c>> {
         let many = city.departments.len() as u32;
-        let pull_ms = REPLAY_PULL_MS_MIN.max(many * many * 1_000 / REPLAY_PULLS_A_SECOND_MAX);
-        let settings = Settings { pull_ms, postgres: false, department_tls: way == Way::Central };
+        let replay =
+            Pull::every_ms(REPLAY_PULL_MS_MIN.max(many * many.saturating_sub(1) * 1_000 / REPLAY_PULLS_A_SECOND_MAX));
+        let settings = Settings { pull: replay, postgres: false, department_tls: way == Way::Central };
         let mut town = Town::found(folder, &city.plan.name, city.zone, settings)?;
         match way {
             Way::Cluster => {
@@ -66,16 +72,82 @@ impl<'c> Arm<'c> {
             Way::Central => town.enroll(CENTRAL, |contracts| gather(city, contracts)).await?,
         }
         town.start_all().await?;
-        let (mut ingest, mut query) = (BTreeMap::new(), BTreeMap::new());
-        for of in &city.departments {
-            let [sends, asks] = match way {
-                Way::Cluster => [town.client(&of.domain, Purpose::Ingest)?, town.client(&of.domain, Purpose::Query)?],
-                Way::Central => town.remote_client(&of.domain, CENTRAL, [Purpose::Ingest, Purpose::Query]).await?,
+        let (ingest, query) = (BTreeMap::new(), BTreeMap::new());
+        let mut arm = Arm { way, town, replay, city, folder: folder.to_owned(), ingest, query };
+        arm.connect().await?;
+        Ok(arm)
+    }
+
+    /// Connects each department to the node that it sends to and asks.
+    pub(super) async fn connect(&mut self) -> anyhow::Result<()> {
+        for of in &self.city.departments {
+            let [sends, asks] = match self.way {
+                Way::Cluster => [Purpose::Ingest, Purpose::Query].map(|purpose| self.town.client(&of.domain, purpose)),
+                Way::Central => {
+                    let purposes = [Purpose::Ingest, Purpose::Query];
+                    self.town.remote_client(&of.domain, CENTRAL, purposes).await?.map(Ok)
+                }
             };
-            ingest.insert(of.domain.clone(), sends);
-            query.insert(of.domain.clone(), asks);
+            self.ingest.insert(of.domain.clone(), sends?);
+            self.query.insert(of.domain.clone(), asks?);
         }
-        Ok(Arm { way, town, pull_s: f64::from(pull_ms) / 1_000.0, city, folder: folder.to_owned(), ingest, query })
+        Ok(())
+    }
+
+    /// Stops every node and lets go of all clients.
+    pub(super) async fn stop(&mut self) {
+        self.ingest.clear();
+        self.query.clear();
+        self.town.stop_all().await;
+    }
+
+    /// Starts all nodes again, to ask their peers as in a replay.
+    pub(super) async fn start_replay(&mut self) -> anyhow::Result<()> {
+        self.town.set_pull(self.replay)?;
+        self.town.start_all().await
+    }
+
+    /// Starts all nodes again, without a client, each cut off from all others and trying to reach them. Once it has, it
+    /// rests.
+    pub(super) async fn start_apart(&mut self) -> anyhow::Result<()> {
+        self.town.set_pull(REST)?;
+        let domains: Vec<String> = self.town.domains().map(str::to_owned).collect();
+        for (at, one) in domains.iter().enumerate() {
+            domains[at + 1..].iter().for_each(|other| self.town.wires.cut(one, other, true));
+        }
+        self.town.start_all().await
+    }
+
+    /// Seconds between two turns of a node at a peer in a replay, on average.
+    pub(super) fn turn_s(&self) -> f64 {
+        f64::from(self.replay.interval_ms) / 1_000.0 * TURN_MEAN
+    }
+
+    /// Waits until every node has reached every other.
+    pub(super) async fn linked(&mut self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        if self.pairs() == 0 {
+            return Ok(());
+        }
+        for (domain, client) in &mut self.query {
+            loop {
+                let domains = client.status().await.map(|status| status.domains).unwrap_or_default();
+                let there = |link| matches!(link, LinkState::Own | LinkState::Reached);
+                if domains.len() == self.city.departments.len() && domains.iter().all(|peer| there(peer.link)) {
+                    break;
+                }
+                anyhow::ensure!(begun.elapsed() < CONVERGE_MAX, "{domain} does not reach every other node");
+                sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets every node ask every peer once at least.
+    pub(super) async fn turn(&self) {
+        if self.pairs() > 0 {
+            sleep(Duration::from_millis(self.replay.interval_ms.into())).await;
+        }
     }
 
     /// Sends one file of a department; `last` closes every window of the city. Returns whether it arrived: a link that is
@@ -86,7 +158,9 @@ impl<'c> Arm<'c> {
             Way::Central => of.gathered(CENTRAL).product,
         };
         let complete = match last {
-            true if of.real.is_some() => Complete::LastFull,
+            true if of.real.is_some() => {
+                of.end.map_or(Complete::LastFull, |end| Complete::Until(end.format("%Y-%m-%dT%H:%M").to_string()))
+            }
             true => Complete::Until(self.city.hour_start(self.city.plan.hours()).to_string()),
             false => Complete::No,
         };
@@ -165,7 +239,7 @@ impl<'c> Arm<'c> {
 
     /// Stops all nodes and removes the folder.
     pub(super) async fn end(mut self) -> anyhow::Result<()> {
-        self.town.stop_all().await;
+        self.stop().await;
         fs::remove_dir_all(&self.folder).with_context(|| self.folder.display().to_string())
     }
 }

@@ -25,8 +25,8 @@ pub struct Comparison {
 #[serde(default, deny_unknown_fields)]
 pub struct Terms {
     /// Questions that each department asks in a day.
-    pub questions_per_day: u32,
-    /// Share of them that are about the whole city; the others are about the department's own product.
+    pub questions_per_day: f64,
+    /// Share of them that set the department's own product beside another's; the others are about its own alone.
     pub whole_city: f64,
     /// How often each node asks each peer for what is new, in seconds: what costs a cluster most while nothing happens.
     pub pull_s: f64,
@@ -36,10 +36,18 @@ pub struct Terms {
     pub departments: Vec<u32>,
     /// Factors of the city's events to measure.
     pub rates: Vec<f64>,
+    /// Questions of each department in a day to measure beside `questions_per_day`; of each, 200 are asked at the most, and
+    /// more are reckoned from these.
+    pub questions: Vec<f64>,
+    /// Shares of questions over two products to measure beside `whole_city`; 0 to 1.
+    pub mixes: Vec<f64>,
     /// Shares of hours in which a department's link, or a machine, is down, to measure; 0 to 0.9.
     pub faults: Vec<f64>,
     /// Hours that the city lives under each of these shares.
     pub fault_hours: u32,
+    /// Seconds for which the city is watched while nothing happens. In 20 each end of a link looks once whether the other
+    /// is there.
+    pub watch_s: f64,
     /// What energy is reckoned with.
     pub energy: Energy,
 }
@@ -62,14 +70,17 @@ pub struct Energy {
 impl Default for Terms {
     fn default() -> Terms {
         Terms {
-            questions_per_day: 24,
+            questions_per_day: 24.0,
             whole_city: 0.5,
             pull_s: 300.0,
             round_trip_ms: 10.0,
             departments: vec![10, 20],
             rates: vec![0.1, 1.0, 4.0],
+            questions: vec![1.0, 100.0, 10_000.0, 1_000_000.0],
+            mixes: vec![0.0, 0.5, 1.0],
             faults: vec![0.0, 0.05, 0.2],
-            fault_hours: 36,
+            fault_hours: 48,
+            watch_s: 20.0,
             energy: Energy::default(),
         }
     }
@@ -115,8 +126,21 @@ impl Comparison {
         let failed =
             |key: &str, reason: &str| Err(ScenarioError::Key { key: key.to_owned(), reason: reason.to_owned() });
         let Terms { whole_city, pull_s, departments, rates, faults, fault_hours, .. } = &self.central;
+        let Terms { questions_per_day, questions, mixes, watch_s, .. } = &self.central;
         if !(0.0..=1.0).contains(whole_city) {
             return failed("central.whole_city", "is a share: write 0 to 1");
+        }
+        if mixes.iter().any(|share| !(0.0..=1.0).contains(share)) {
+            return failed("central.mixes", "write shares: 0 to 1");
+        }
+        if !(0.0..=1e9).contains(questions_per_day) {
+            return failed("central.questions_per_day", "write 0 to 1e9");
+        }
+        if !(1.0..=3_600.0).contains(watch_s) {
+            return failed("central.watch_s", "write 1 to 3600 seconds");
+        }
+        if questions.iter().any(|many| !(0.001..=1e9).contains(many)) {
+            return failed("central.questions", "write numbers from 0.001 to 1e9: of each department in a day");
         }
         if !(0.1..=86_400.0).contains(pull_s) {
             return failed("central.pull_s", "write 0.1 to 86400 seconds");

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use chrono::Days;
+use chrono::{Days, NaiveDateTime};
 use civicmesh_model::time::{UtcMicros, Zone};
 
 pub use canary::{Canary, CanaryThing};
@@ -100,6 +100,10 @@ pub struct Department {
     pub canaries: Vec<Canary>,
     /// The files that drive it, if it is not drawn.
     pub real: Option<RealDepartment>,
+    /// Until when its windows are expected, in the city's zone; none where they go on.
+    pub end: Option<NaiveDateTime>,
+    /// Its windows are months, so that a question by day cannot be answered.
+    pub by_month: bool,
     index: u64,
     letter: char,
     districts: u32,
@@ -292,6 +296,8 @@ impl Department {
             lookups: vec![(contract::SITES_FILE.to_owned(), lookup)],
             canaries,
             real: None,
+            end: None,
+            by_month: false,
             index: index.into(),
             letter,
             districts: plan.districts,

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use civicmesh_model::contract::{Contract, Method};
+use civicmesh_model::grain::Grain;
 
 use super::{City, Department, Feed, Kind, PlanError, RealDepartment, Shares};
 
@@ -48,6 +49,8 @@ impl Department {
             lookups,
             canaries: Vec::new(),
             real: Some(real.clone()),
+            end: contract.coverage.end,
+            by_month: contract.grain == Grain::Month,
             index: 0,
             letter: 'R',
             districts: 0,

@@ -1,6 +1,7 @@
 //! The city is one and the same wherever and however often it is drawn, and its files hold what its truth says.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use civicmesh_model::contract::Contract;
 use sha2::{Digest, Sha256};
@@ -191,13 +192,27 @@ fn real_files_are_sent_on_in_order_and_whole() {
 
 #[test]
 fn the_contracts_for_real_files_are_ones_that_a_node_takes() {
-    let sim = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/sim/aarhus");
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/sim");
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("road_segments.csv"), "REPORT_ID,POINT_1_POSTAL_CODE\n158895,8200\n").unwrap();
-    for name in ["traffic.yaml", "parking.yaml", "weather.yaml"] {
-        let file = folder.path().join(name);
-        fs::copy(sim.join(name), &file).unwrap();
-        let checked = civicmesh_node::contracts::check(&[file]);
-        assert!(checked[0].ok(), "{name}: {:?}", checked[0].findings);
+    for (name, lines) in [
+        ("road_segments.csv", "REPORT_ID,POINT_1_POSTAL_CODE\n158895,8200\n"),
+        ("zones_taxi_lookup.csv", "LocationID,borough,zone\n1,EWR,Newark Airport\n"),
+        ("population.csv", "borough,population\nBronx,1432132\n"),
+    ] {
+        fs::write(folder.path().join(name), lines).unwrap();
+    }
+    for city in ["aarhus", "new-york"] {
+        let text = fs::read_to_string(deploy.join(format!("{city}.toml"))).unwrap();
+        let scenario = crate::central::Comparison::parse(&text, city).unwrap().unwrap();
+        let named: BTreeSet<PathBuf> = scenario.city.real.into_iter().map(|real| deploy.join(real.contract)).collect();
+        let there: BTreeSet<PathBuf> =
+            fs::read_dir(deploy.join(city)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(named, there, "every contract is used");
+        for contract in named {
+            let file = folder.path().join(contract.file_name().unwrap());
+            fs::copy(&contract, &file).unwrap();
+            let checked = civicmesh_node::contracts::check(std::slice::from_ref(&file));
+            assert!(checked[0].ok(), "{}: {:?}", contract.display(), checked[0].findings);
+        }
     }
 }

@@ -107,10 +107,29 @@ pub struct Section {
     pub heading: String,
     /// What it says, a paragraph each.
     pub paragraphs: Vec<String>,
+    /// Drawings of who tells whom.
+    pub graphs: Vec<Graph>,
     /// Plots.
     pub charts: Vec<Chart>,
     /// Tables.
     pub tables: Vec<Table>,
+}
+
+/// Nodes and what passes between them.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Graph {
+    /// What it shows.
+    pub title: String,
+    /// What the reader should see in it.
+    pub caption: String,
+    /// The nodes, in the order in which they stand around.
+    pub nodes: Vec<NodeFigures>,
+    /// What passes between each two.
+    pub links: Vec<LinkFigures>,
+    /// The domain that stands in the middle, if one does.
+    pub hub: Option<String>,
+    /// The bytes that the thickest line stands for, so that two drawings have one scale; by default the most of any.
+    pub bytes_most: Option<u64>,
 }
 
 /// A plot of lines.
@@ -149,6 +168,8 @@ pub enum Unit {
     Bytes,
     /// Parts of one as per cent.
     Share,
+    /// Hours since the start, marked by hours and days.
+    Hours,
 }
 
 /// A line of a plot.

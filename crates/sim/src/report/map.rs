@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::figures::{Figures, LinkFigures};
+use super::figures::{Graph, LinkFigures};
 use super::words::{bytes, count, escaped};
 
 /// Width and height, in the drawing's own units.
@@ -15,17 +15,18 @@ const NAMES_MAX: usize = 24;
 const LINES_MAX: usize = 400;
 
 /// The drawing; none of a city without nodes.
-pub(super) fn svg(figures: &Figures) -> Option<String> {
-    if figures.nodes.is_empty() {
+pub(super) fn svg(graph: &Graph) -> Option<String> {
+    if graph.nodes.is_empty() {
         return None;
     }
-    let places = places(figures);
-    let pairs = pairs(&figures.links);
-    let most = pairs.first().map_or(1, |pair| pair.1).max(1) as f64;
+    let places = places(graph);
+    let pairs = pairs(&graph.links);
+    let most = graph.bytes_most.or(pairs.first().map(|pair| pair.1)).unwrap_or(1).max(1) as f64;
     let mut out = format!(
-        "<svg class=\"map\" viewBox=\"0 36 {SIZE} 350\" role=\"img\" aria-label=\"The city's nodes and links\">\
-         <title>The city's nodes and links</title><desc>Each dot is a node, larger where it took in more rows. Each line is a \
-         link, thicker where more bytes passed.</desc>"
+        "<svg class=\"map\" viewBox=\"0 36 {SIZE} 350\" role=\"img\" aria-label=\"{title}\">\
+         <title>{title}</title><desc>Each dot is a node, larger where it took in more rows. Each line is a \
+         link, thicker where more bytes passed.</desc>",
+        title = escaped(&graph.title),
     );
     for ((one, other), passed) in pairs.iter().take(LINES_MAX) {
         let (Some(a), Some(b)) = (places.get(one.as_str()), places.get(other.as_str())) else { continue };
@@ -42,9 +43,9 @@ pub(super) fn svg(figures: &Figures) -> Option<String> {
             bytes(*passed as f64)
         );
     }
-    let rows_most = figures.nodes.iter().map(|node| node.rows).max().unwrap_or(1).max(1) as f64;
-    let crowd = if figures.nodes.len() > NAMES_MAX { 0.45 } else { 1.0 };
-    for node in &figures.nodes {
+    let rows_most = graph.nodes.iter().map(|node| node.rows).max().unwrap_or(1).max(1) as f64;
+    let crowd = if graph.nodes.len() > NAMES_MAX { 0.45 } else { 1.0 };
+    for node in &graph.nodes {
         let Some((x, y)) = places.get(node.domain.as_str()) else { continue };
         let radius = crowd * (5.0 + 11.0 * (node.rows as f64 / rows_most).sqrt());
         out += &format!(
@@ -52,7 +53,7 @@ pub(super) fn svg(figures: &Figures) -> Option<String> {
             escaped(&node.domain),
             count(node.rows)
         );
-        if figures.nodes.len() <= NAMES_MAX {
+        if graph.nodes.len() <= NAMES_MAX {
             out += &label(&node.domain, (*x, *y), radius);
         }
     }
@@ -63,7 +64,11 @@ pub(super) fn svg(figures: &Figures) -> Option<String> {
 /// The name of a node, outside of the ring.
 fn label(name: &str, (x, y): (f64, f64), radius: f64) -> String {
     let (middle, away) = (SIZE / 2.0, radius + 7.0);
-    let (dx, dy) = ((x - middle) / RADIUS, (y - middle) / RADIUS);
+    let (dx, dy) = match ((x - middle) / RADIUS, (y - middle) / RADIUS) {
+        // the hub's name stands below it: no line leads straight down from the middle of five
+        (0.0, 0.0) => (0.0, 1.1),
+        aside => aside,
+    };
     let anchor = match dx {
         _ if dx > 0.3 => "start",
         _ if dx < -0.3 => "end",
@@ -73,14 +78,16 @@ fn label(name: &str, (x, y): (f64, f64), radius: f64) -> String {
     format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escaped(name))
 }
 
-fn places(figures: &Figures) -> BTreeMap<&str, (f64, f64)> {
-    let whole = figures.nodes.len() as f64;
-    let at = |(index, node): (usize, &'_ super::figures::NodeFigures)| {
+fn places(graph: &Graph) -> BTreeMap<&str, (f64, f64)> {
+    let hub = graph.hub.as_deref();
+    let around = || graph.nodes.iter().filter(|node| Some(node.domain.as_str()) != hub);
+    let whole = around().count() as f64;
+    let at = |index: usize| {
         let angle = std::f64::consts::TAU * index as f64 / whole - std::f64::consts::FRAC_PI_2;
-        let _ = node;
         (SIZE / 2.0 + RADIUS * angle.cos(), SIZE / 2.0 + RADIUS * angle.sin())
     };
-    figures.nodes.iter().enumerate().map(|(index, node)| (node.domain.as_str(), at((index, node)))).collect()
+    let middle = hub.map(|hub| (hub, (SIZE / 2.0, SIZE / 2.0)));
+    around().enumerate().map(|(index, node)| (node.domain.as_str(), at(index))).chain(middle).collect()
 }
 
 /// Bytes between each two nodes, both ways together, the most first.

@@ -17,7 +17,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use figures::{
-    Axis, Chart, CheckFigures, FaultSpan, Figures, Headline, Line, LinkFigures, NodeFigures, Section, Table, Unit,
+    Axis, Chart, CheckFigures, FaultSpan, Figures, Graph, Headline, Line, LinkFigures, NodeFigures, Section, Table,
+    Unit,
 };
 pub use plot::PlotError;
 

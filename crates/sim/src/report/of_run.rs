@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::city::City;
+use crate::faults::EVERY;
 use crate::outcome::{Freshness, Outcome, QuestionOutcome};
 
 use super::figures::{
@@ -129,7 +130,7 @@ fn faults(outcome: &Outcome) -> Vec<FaultSpan> {
     let span = |fault: &crate::outcome::FaultOutcome| {
         let from_hours = fault.from? as f64 / HOUR;
         let until_hours = fault.until.map_or(whole, |until| until as f64 / HOUR).max(from_hours);
-        Some(FaultSpan { from_hours, until_hours, what: fault.said.clone() })
+        Some(FaultSpan { from_hours, until_hours, what: fault.said.replace(EVERY, "all others") })
     };
     let mut spans: Vec<FaultSpan> = outcome.faults.iter().filter_map(span).collect();
     spans.sort_by(|one, other| one.from_hours.total_cmp(&other.from_hours));
@@ -164,19 +165,27 @@ fn rates(city: &City, whole: f64) -> Section {
         points: (0..hours).map(|hour| (f64::from(hour), city.rows_of_hour(of, hour) as f64)).collect(),
     };
     let lines: Vec<Line> = city.departments.iter().filter(|of| of.real.is_none()).map(line).collect();
-    let chart = |title: &str, caption: &str, log| Chart {
+    let sum = |line: &Line| line.points.iter().map(|point| point.1).sum::<f64>();
+    let all: f64 = lines.iter().map(sum).sum();
+    let most = lines.iter().max_by(|one, other| sum(one).total_cmp(&sum(other)));
+    let least = lines.iter().min_by(|one, other| sum(one).total_cmp(&sum(other)));
+    let caption = most.zip(least).map_or_else(String::new, |(most, least)| {
+        let part = |line: &Line| share(sum(line) / all.max(1.0));
+        format!("{} sends most, {} of all rows, and {} least, {}.", most.name, part(most), least.name, part(least))
+    });
+    let chart = |title: &str, caption: String, log| Chart {
         title: title.to_owned(),
-        caption: caption.to_owned(),
+        caption,
         x: hours_axis(),
         y: Axis { label: "Rows an hour".to_owned(), log, unit: Unit::Plain },
         lines: lines.clone(),
     };
+    let steady =
+        "Each step up is ten times as many: the small beside the large. Air measures at a fixed beat.".to_owned();
     Section {
         heading: "What the departments sent".to_owned(),
-        charts: vec![
-            chart("Rows an hour", "Departments share their days, their weather and what happens in town.", false),
-            chart("The same, by factors of ten", "The poorest department measures at a fixed beat.", true),
-        ],
+        paragraphs: vec!["Departments share their days, their weather and what happens in town.".to_owned()],
+        charts: vec![chart("Who sent how much", caption, false), chart("The same by factors of ten", steady, true)],
         ..Section::default()
     }
 }
@@ -198,9 +207,9 @@ fn freshness(outcome: &Outcome) -> Section {
             })
             .collect::<Vec<Line>>()
     };
-    let chart = |title: &str, caption: &str, lines| Chart {
+    let chart = |title: &str, lines: Vec<Line>| Chart {
         title: title.to_owned(),
-        caption: caption.to_owned(),
+        caption: at_worst(&lines),
         x: hours_axis(),
         y: Axis { label: "Hours since the end of the newest window".to_owned(), ..Axis::default() },
         lines,
@@ -208,20 +217,29 @@ fn freshness(outcome: &Outcome) -> Section {
     Section {
         heading: "How fresh the city's knowledge was".to_owned(),
         paragraphs: vec![
-            "A window closes once late rows have had their time; a product by the day is therefore up to a day older than one \
-             by the hour. What rises beyond that was cut off, or down."
+            "A window closes once late rows have had their time, so a line is a saw whose tooth is one window; a product by the day \
+             is up to a day older than one by the hour. What rises beyond that was cut off, or down."
                 .to_owned(),
         ],
         charts: vec![
-            chart("By product, at the node that knew least", "A saw's tooth is one window.", oldest(|sample| &sample.product)),
-            chart("By node, of the product it knew least of", "A node that is cut off falls behind, and catches up.", oldest(|sample| &sample.domain)),
+            chart("Each product, at the node that knew least of it", oldest(|sample| &sample.product)),
+            chart("Each node, of the product that it knew least of", oldest(|sample| &sample.domain)),
         ],
         ..Section::default()
     }
 }
 
+/// Which line is highest, and where.
+fn at_worst(lines: &[Line]) -> String {
+    let points = lines.iter().flat_map(|line| line.points.iter().map(move |point| (&line.name, point)));
+    let worst = points.max_by(|(_, one), (_, other)| one.1.total_cmp(&other.1));
+    worst.map_or_else(String::new, |(name, (at, age))| {
+        format!("The oldest that anything was known: {name}, {} old after {}.", seconds(age * HOUR), seconds(at * HOUR))
+    })
+}
+
 fn hours_axis() -> Axis {
-    Axis { label: "Hours since the start".to_owned(), ..Axis::default() }
+    Axis { label: "Time since the start".to_owned(), unit: Unit::Hours, ..Axis::default() }
 }
 
 fn questions(outcome: &Outcome) -> Option<Section> {

@@ -1,6 +1,6 @@
 //! The page: one file, without scripts and without anything from elsewhere.
 
-use super::figures::{Chart, Figures, Section, Table};
+use super::figures::{Chart, Figures, Graph, Section, Table};
 use super::plot::{self, LINES_MAX, PlotError};
 use super::words::{bytes, count, escaped, plain};
 use super::{map, timeline};
@@ -11,7 +11,13 @@ const ROWS_MAX: usize = 120;
 /// The whole page.
 pub(super) fn html(figures: &Figures) -> Result<String, PlotError> {
     let mut body = head(figures);
-    if let Some(map) = map::svg(figures) {
+    let city = Graph {
+        title: "The city's nodes and links".to_owned(),
+        nodes: figures.nodes.clone(),
+        links: figures.links.clone(),
+        ..Graph::default()
+    };
+    if let Some(map) = map::svg(&city) {
         body += "<section><h2>The city</h2>";
         body += &figure(&map, &map_caption(figures), &[]);
         body += &table(&nodes(figures));
@@ -20,9 +26,9 @@ pub(super) fn html(figures: &Figures) -> Result<String, PlotError> {
     if !figures.checks.is_empty() {
         body += &format!("<section><h2>What was checked</h2>{}</section>", checks(figures));
     }
-    if let Some(drawn) = timeline::svg(figures) {
+    if let Some(drawn) = timeline::html(figures) {
         body += "<section><h2>What was broken, and when</h2>";
-        body += &figure(&drawn, "Hover over a bar, or read the table, for the hours.", &[]);
+        body += &figure(&drawn, "Each bar is the time for which something was broken; the table tells the hours.", &[]);
         body += &details("Every fault", &table(&faults(figures)));
         body += "</section>";
     }
@@ -78,6 +84,15 @@ fn head(figures: &Figures) -> String {
 fn section(part: &Section) -> Result<String, PlotError> {
     let mut out = format!("<section><h2>{}</h2>", escaped(&part.heading));
     part.paragraphs.iter().for_each(|paragraph| out += &format!("<p>{}</p>", escaped(paragraph)));
+    if !part.graphs.is_empty() {
+        out += "<div class=\"charts\">";
+        for graph in &part.graphs {
+            if let Some(drawn) = map::svg(graph) {
+                out += &figure(&format!("<h3>{}</h3>{drawn}", escaped(&graph.title)), &graph.caption, &[]);
+            }
+        }
+        out += "</div>";
+    }
     if !part.charts.is_empty() {
         let class = if part.charts.len() == 1 { "charts one" } else { "charts" };
         out += &format!("<div class=\"{class}\">");
@@ -194,8 +209,9 @@ fn nodes(figures: &Figures) -> Table {
 }
 
 fn faults(figures: &Figures) -> Table {
+    let hour = |hours: f64| plain((hours * 10.0).round() / 10.0);
     let row =
-        |fault: &super::figures::FaultSpan| vec![fault.what.clone(), plain(fault.from_hours), plain(fault.until_hours)];
+        |fault: &super::figures::FaultSpan| vec![fault.what.clone(), hour(fault.from_hours), hour(fault.until_hours)];
     Table {
         caption: "Faults, in the order in which they began".to_owned(),
         columns: ["What", "From hour", "Until hour"].map(str::to_owned).to_vec(),

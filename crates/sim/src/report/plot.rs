@@ -5,6 +5,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::figures::{Axis, Chart, Unit};
+use super::timeline::hour_marks;
 use super::words;
 
 /// Width and height of a plot, in its own units: on a telephone they are shown at about two thirds of a pixel.
@@ -20,6 +21,11 @@ const GRID: RGBColor = RGBColor(0, 0, 2);
 const FIRST_LINE: u8 = 16;
 /// Points that a line has at the most; more could not be told apart.
 const POINTS_MAX: usize = 600;
+
+/// Digits that count of a number on a logarithmic axis.
+const DIGITS: f64 = 6.0;
+/// How much wider than the last line another is at the most.
+const WIDER_MAX: usize = 3;
 
 /// Why a plot was not drawn.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +79,15 @@ fn draw(
         .y_label_formatter(&|number| words::on_axis(unscaled(*number, y_log), y_unit))
         .x_desc(&chart.x.label)
         .draw()?;
+    let lines = chart.lines.len().min(LINES_MAX);
     for (at, line) in chart.lines.iter().take(LINES_MAX).enumerate() {
         let colour = RGBColor(0, 0, FIRST_LINE + at as u8);
         let points: Vec<(f64, f64)> =
             thinned(&line.points).filter_map(|(x, y)| Some((scaled(x, x_log)?, scaled(y, y_log)?))).collect();
         let dots = points.len() <= 16;
-        plot.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
+        // a line that runs under a later one shows at its sides
+        let width = if dots { 2 } else { 2 + (lines - 1 - at).min(WIDER_MAX) as u32 };
+        plot.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(width)))?;
         if dots {
             plot.draw_series(points.into_iter().map(|point| Circle::new(point, 3, colour.filled())))?;
         }
@@ -99,7 +108,12 @@ fn scaled(number: f64, log: bool) -> Option<f64> {
 }
 
 fn unscaled(number: f64, log: bool) -> f64 {
-    if log { 10_f64.powf(number) } else { number }
+    if !log {
+        return number;
+    }
+    // five is to be told as 5, not as the 4.999999 that its logarithm gives back
+    let (power, scale) = (10_f64.powf(number), 10_f64.powf(DIGITS - number.floor()));
+    (power * scale).round() / scale
 }
 
 /// A range of an axis and the places of its labels: whole powers of ten where it is logarithmic.
@@ -107,6 +121,7 @@ struct Scale {
     range: RangedCoordf64,
     ends: (f64, f64),
     log: bool,
+    hours: bool,
 }
 
 impl Scale {
@@ -127,7 +142,7 @@ impl Scale {
         if ends.0 >= ends.1 {
             ends = (ends.0 - if axis.log { 0.5 } else { 0.0 }, ends.0 + 1.0);
         }
-        Some(Scale { range: (ends.0..ends.1).into(), ends, log: axis.log })
+        Some(Scale { range: (ends.0..ends.1).into(), ends, log: axis.log, hours: axis.unit == Unit::Hours })
     }
 }
 
@@ -140,6 +155,9 @@ impl Ranged for Scale {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        if self.hours {
+            return hour_marks(self.ends.0, self.ends.1);
+        }
         if !self.log {
             return self.range.key_points(hint);
         }
@@ -185,5 +203,17 @@ fn in_page_colours(svg: &str, chart: &Chart) -> String {
     match out.find("<svg").and_then(|from| out[from..].find('>').map(|end| (from, from + end))) {
         Some((from, end)) => format!("{} {told}{}", &out[from..end], &out[end + 1..]),
         None => out,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_on_a_logarithmic_axis_read_as_they_are_meant() {
+        for (number, told) in [(5.0, "5"), (2e6, "2 M"), (0.05, "0.050"), (20_000.0, "20,000")] {
+            assert_eq!(words::on_axis(unscaled(scaled(number, true).unwrap(), true), Unit::Plain), told);
+        }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) fn sample() -> Figures {
     let chart = |title: &str, unit, log| Chart {
         title: title.to_owned(),
         caption: "What came in the night waited until the morning.".to_owned(),
-        x: Axis { label: "Hours since the start".to_owned(), ..Axis::default() },
+        x: Axis { label: "Time since the start".to_owned(), unit: Unit::Hours, ..Axis::default() },
         y: Axis { label: "Rows an hour".to_owned(), log, unit },
         lines: vec![line("traffic", 1_800.0), line("transit & co", 620.0), line("air", 24.0)],
     };
@@ -70,6 +70,12 @@ pub(crate) fn sample() -> Figures {
         sections: vec![Section {
             heading: "Through the week".to_owned(),
             paragraphs: vec!["Rows came as people move.".to_owned()],
+            graphs: vec![Graph {
+                title: "All to air & none to others".to_owned(),
+                nodes: names.iter().enumerate().map(node).collect(),
+                hub: Some("air".to_owned()),
+                ..Graph::default()
+            }],
             charts: vec![chart("Rows taken in", Unit::Plain, false), chart("Bytes on the network", Unit::Bytes, true)],
             tables: vec![Table {
                 caption: "Central against cluster".to_owned(),
@@ -93,8 +99,8 @@ fn the_page_stands_by_itself() {
         assert!(!allowed.contains(foreign), "the page names {foreign}");
     }
     assert!(!page.contains("open <b>") && page.contains("open &lt;b&gt;"), "text is escaped");
-    assert_eq!(page.matches("<svg").count(), 4, "a map, a timeline, two plots");
-    assert_eq!(page.matches("role=\"img\"").count(), 4, "each is told to who cannot see it");
+    assert_eq!(page.matches("<svg").count(), 4, "a map, a graph, two plots; the timeline is none");
+    assert_eq!(page.matches("role=\"img\"").count(), 5, "each is told to who cannot see it");
     assert_eq!(page.matches("<table>").count(), page.matches("<caption>").count());
     assert!(!page.contains("\"#0000"), "no placeholder is left of the plots' colours");
     let json: serde_json::Value =

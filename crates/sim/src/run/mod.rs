@@ -6,7 +6,7 @@ pub mod host;
 pub mod journal;
 mod logs;
 mod looking;
-mod machine;
+pub(crate) mod machine;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -12,7 +12,7 @@ use super::{Fault, Up, ask};
 /// Keep a city of real nodes up on this machine, in real time and with real TLS, until Ctrl-C
 #[derive(Debug, Args)]
 pub struct UpCommand {
-    /// The scenario file; of it, the city is taken. What goes wrong comes by hand: `civicmesh-sim fault`
+    /// The scenario file; of it, the city is taken. What goes wrong comes by hand: `civicmesh sim fault`
     scenario: PathBuf,
     /// The seed: another one is another city
     #[arg(long, default_value_t = 1)]
@@ -26,6 +26,9 @@ pub struct UpCommand {
 }
 
 /// Break a city that is up, or mend it
+///
+/// The nodes share one process, so that none can be killed by itself: `stop` ends one in order. What a kill at any moment
+/// does, a power cut or a full disk, `civicmesh sim run` shows with the operations `away`, `crash` and `disk-full`.
 #[derive(Debug, Args)]
 pub struct FaultCommand {
     /// The city's folder

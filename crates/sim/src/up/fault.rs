@@ -123,7 +123,7 @@ impl Answer {
 pub async fn ask(folder: &Path, fault: &Fault) -> anyhow::Result<Said> {
     let file = folder.join(SOCKET_FILE);
     let mut stream = UnixStream::connect(&file).await.with_context(|| {
-        format!("no city is up in {}; `civicmesh-sim up SCENARIO.toml --dir` makes one", folder.display())
+        format!("no city is up in {}; `civicmesh sim up SCENARIO.toml --dir` makes one", folder.display())
     })?;
     let mut line = serde_json::to_vec(fault)?;
     line.push(b'\n');

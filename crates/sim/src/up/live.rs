@@ -12,13 +12,16 @@ use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::fault::{Control, EVERY, Fault};
-use super::town::{Settings, Town};
+use super::town::{Pull, Settings, Town};
 use crate::city::{City, CityPlan, Feed};
 
 /// How often nodes ask their peers: whoever watches does not wait long.
 const PULL_MS: u32 = 1_000;
 /// Feeds that a department sends at the most in one turn, when it has some to make up for.
 const FEEDS_A_TURN_MAX: usize = 24;
+
+/// Hours of the city after which it is told how far it is.
+const TOLD_HOURS: usize = 6;
 
 /// What a scenario file says that concerns a city which is up. Times of faults do not: they come by hand.
 #[derive(Deserialize)]
@@ -54,8 +57,10 @@ impl Up {
             scenario.city.look_from(folder);
         }
         let city = City::draw(self.seed, &scenario.city)?;
-        let settings = Settings { pull_ms: PULL_MS, postgres: true, department_tls: false };
-        let mut town = Town::found(&self.folder, &city.plan.name, city.zone, settings)?;
+        let settings = Settings { pull: Pull::every_ms(PULL_MS), postgres: true, department_tls: false };
+        let mut town = Town::found(&self.folder, &city.plan.name, city.zone, settings).with_context(|| {
+            format!("{}: name another folder with --dir, or remove this one", self.folder.display())
+        })?;
         for of in &city.departments {
             town.enroll(&of.domain, |contracts| of.write_contract(contracts)).await?;
         }
@@ -67,7 +72,7 @@ impl Up {
             clients.insert(of.domain.clone(), town.client(&of.domain, Purpose::Ingest)?);
         }
         let ended = tokio::select! {
-            fed = feed(&city, clients, self.hour, &self.folder) => fed,
+            fed = feed(&city, clients, self.hour, &self.folder, say) => fed,
             heard = obey(&control, &mut town) => heard,
             () = stop => Ok(()),
         };
@@ -79,36 +84,35 @@ impl Up {
 /// What to type to ask the city something.
 fn introduce(title: &str, city: &City, town: &Town, folder: &Path) -> Vec<String> {
     let mut lines = vec![format!("{title}: {} departments are up in {}", city.departments.len(), folder.display())];
+    lines.push(format!("  {:<12} {:<22} {:<22} PostgreSQL", "department", "product", "SQL, Flight, HTTP"));
     for of in &city.departments {
-        let dir = town.dir(&of.domain);
         let Some(running) = town.running(&of.domain) else { continue };
         let postgres = running.postgres_address().unwrap_or("nowhere");
-        lines.push(format!(
-            "  {:<12} {:<22} SQL and HTTP at {}, PostgreSQL at {postgres}",
-            of.domain,
-            of.table(),
-            running.department_address()
-        ));
-        if of.domain == city.departments[0].domain {
-            let port = postgres.rsplit(':').next().unwrap_or_default();
-            lines.push(format!("    civicmesh status --node {}", dir.display()));
-            lines.push(format!(
-                "    civicmesh query --node {} \"SELECT district, count(*), avg({}) FROM {} GROUP BY district\"",
-                dir.display(),
-                of.measure,
-                of.table()
-            ));
-            let (token, database) = (dir.join("tokens/query"), &city.plan.name);
-            lines.push(format!(
-                "    PGPASSWORD=$(cat {}) psql -h 127.0.0.1 -p {port} -U anyone {database:?}",
-                token.display()
-            ));
-        }
+        lines.push(format!("  {:<12} {:<22} {:<22} {postgres}", of.domain, of.table(), running.department_address()));
     }
-    let [one, other] = [0, city.departments.len() - 1].map(|at| &city.departments[at].domain);
+    let [first, last] = [0, city.departments.len() - 1].map(|at| &city.departments[at]);
+    let dir = town.dir(&first.domain);
+    let dimension = if first.real.is_some() { "" } else { "district, " };
+    lines.push("ask it, once the first windows have closed:".to_owned());
+    lines.push(format!("  civicmesh status --node {}", dir.display()));
     lines.push(format!(
-        "break it: civicmesh-sim fault {} partition {one} {other}   (then: slow, stop, start, mend, show)",
-        folder.display()
+        "  civicmesh query --node {} \"SELECT {dimension}count(*), avg({}) FROM {}{}\"",
+        dir.display(),
+        first.measure,
+        first.table(),
+        if dimension.is_empty() { "" } else { " GROUP BY district" }
+    ));
+    let postgres = town.running(&first.domain).and_then(|running| running.postgres_address()).unwrap_or_default();
+    lines.push(format!(
+        "  PGPASSWORD=$(cat {}) psql -h 127.0.0.1 -p {} -U anyone {:?}",
+        dir.join("tokens/query").display(),
+        postgres.rsplit(':').next().unwrap_or_default(),
+        city.plan.name
+    ));
+    lines.push("break it, and look at status again:".to_owned());
+    let (one, other, folder) = (&first.domain, &last.domain, folder.display());
+    lines.push(format!(
+        "  civicmesh sim fault {folder} partition {one} {other}    (then: slow, stop, start, show, mend)"
     ));
     lines.push("Ctrl-C ends it; the folder stays.".to_owned());
     lines
@@ -116,7 +120,14 @@ fn introduce(title: &str, city: &City, town: &Town, folder: &Path) -> Vec<String
 
 /// Sends what each department has, an hour of the city at a time. What could not be sent, because a node is down, is sent
 /// later, in order. Goes on for ever, also once the city has no more to send.
-async fn feed(city: &City, mut clients: BTreeMap<String, Client>, hour: Duration, folder: &Path) -> anyhow::Result<()> {
+async fn feed(
+    city: &City,
+    mut clients: BTreeMap<String, Client>,
+    hour: Duration,
+    folder: &Path,
+    say: &mut (dyn FnMut(&str) + Send),
+) -> anyhow::Result<()> {
+    let (mut rows, mut over) = (0, false);
     let mut turns = interval(hour);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lines: Vec<_> = city.departments.iter().map(|of| (of, of.feeds(city), None::<Feed>, 0_usize)).collect();
@@ -133,22 +144,35 @@ async fn feed(city: &City, mut clients: BTreeMap<String, Client>, hour: Duration
                     None => feeds.next().transpose().with_context(|| of.domain.clone())?,
                 };
                 let Some(feed) = next else { break };
-                let file = folder.join(format!("{}-{}", of.domain, feed.name));
-                fs::write(&file, &feed.csv).with_context(|| file.display().to_string())?;
+                // goes with its handle, also where the city ends meanwhile
+                let file = tempfile::Builder::new()
+                    .prefix(&format!("{}-", of.domain))
+                    .suffix(&format!("-{}", feed.name))
+                    .tempfile_in(folder)
+                    .with_context(|| folder.display().to_string())?;
+                fs::write(file.path(), &feed.csv).with_context(|| file.path().display().to_string())?;
                 let request = IngestRequest {
                     dataset: of.dataset.clone(),
                     source: None,
-                    file: file.clone(),
+                    file: file.path().to_owned(),
                     complete: Complete::No,
                 };
                 let taken = client.ingest(&request, &mut |_| {}).await;
-                fs::remove_file(&file).with_context(|| file.display().to_string())?;
                 if taken.is_err() {
                     *waiting = Some(feed);
                     break;
                 }
                 *sent += 1;
+                rows += feed.rows;
             }
+        }
+        let now = city.hour_start(hours as u32);
+        if hours % TOLD_HOURS == 0 && !over {
+            say(&format!("{}, {rows} rows taken in", city.zone.to_local(now).format("%Y-%m-%d %H:%M")));
+        }
+        if !over && lines.iter().all(|(_, _, waiting, sent)| waiting.is_none() && *sent < hours) {
+            over = true;
+            say("every department has sent all that it has; the city stays up");
         }
     }
     Ok(())

@@ -18,12 +18,36 @@ use super::wires::Wires;
 const PORT_FIRST: u16 = 20_000;
 /// How many there are.
 const PORTS: u16 = 12_000;
+/// The head of a configuration's table on pulls.
+const PULL_TABLE: &str = "\n[pull]\n";
+
+/// How nodes ask their peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pull {
+    /// How often each peer is asked for what is new, in milliseconds.
+    pub interval_ms: u32,
+    /// Longest wait until one that failed is asked again, in milliseconds.
+    pub backoff_ms_max: u32,
+}
+
+impl Pull {
+    /// Asks each peer so often, and one that failed a fourth as often at the least.
+    pub fn every_ms(interval_ms: u32) -> Pull {
+        Pull { interval_ms, backoff_ms_max: 4 * interval_ms }
+    }
+
+    /// The table of a node's configuration; it is the last.
+    fn table(self) -> String {
+        let Pull { interval_ms, backoff_ms_max } = self;
+        format!("{PULL_TABLE}interval_ms = {interval_ms}\nbackoff_ms_max = {backoff_ms_max}\n")
+    }
+}
 
 /// How the nodes of a town are set, beside their defaults.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How often each peer is asked for what is new, in milliseconds.
-    pub pull_ms: u32,
+    /// How peers are asked.
+    pub pull: Pull,
     /// Whether nodes also listen for PostgreSQL's protocol.
     pub postgres: bool,
     /// Whether the department's side speaks TLS.
@@ -82,18 +106,25 @@ impl Town {
             let line = format!("[node]\ndepartment_postgres_listen = \"{postgres}\"\n");
             config = config.replacen("[node]\n", &line, 1);
         }
-        config += &format!(
-            "\n[pull]\ninterval_ms = {pull}\nbackoff_ms_max = {backoff}\nreload_interval_ms = \
-             1000\n",
-            pull = self.settings.pull_ms,
-            backoff = 4 * self.settings.pull_ms,
-        );
         if self.settings.department_tls {
             config += "\n[department]\ntls = true\n";
         }
+        config += &self.settings.pull.table();
         fs::write(folder.config_file(), config)?;
         self.wires.name(&listen, domain);
         self.nodes.insert(domain.to_owned(), None);
+        Ok(())
+    }
+
+    /// Changes how nodes ask their peers: of each once it is started again.
+    pub fn set_pull(&mut self, pull: Pull) -> anyhow::Result<()> {
+        self.settings.pull = pull;
+        for domain in self.nodes.keys() {
+            let file = NodeFolder::new(self.dir(domain)).config_file();
+            let config = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            let before = config.split_once(PULL_TABLE).map_or(config.as_str(), |(before, _)| before);
+            fs::write(&file, before.to_owned() + &pull.table()).with_context(|| file.display().to_string())?;
+        }
         Ok(())
     }
 

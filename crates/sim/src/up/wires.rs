@@ -75,14 +75,15 @@ impl Wires {
         self.state().troubles.clear();
     }
 
-    /// What is wrong, in words, a line for each direction.
+    /// What is wrong, in words, a line for each link.
     pub fn troubles(&self) -> Vec<String> {
         let state = self.state();
-        let wrong = state.troubles.iter().filter(|(_, trouble)| **trouble != Trouble::default());
-        wrong
-            .map(|((from, to), trouble)| match trouble.cut {
-                true => format!("{from} to {to}: cut"),
-                false => format!("{from} to {to}: {} ms late", trouble.delay.as_millis()),
+        // trouble is made of both directions at once
+        let links = state.troubles.iter().filter(|((from, to), trouble)| from < to && **trouble != Trouble::default());
+        links
+            .map(|((one, other), trouble)| match trouble.cut {
+                true => format!("{one} and {other}: cut off from each other"),
+                false => format!("{one} and {other}: messages take {} ms longer", trouble.delay.as_millis()),
             })
             .collect()
     }
@@ -246,7 +247,10 @@ mod tests {
         wires.cut("far", "near", true);
         assert!(say(&mut io).await.is_err(), "an open connection breaks");
         assert!(wires.network("near").connect(&address).await.is_err(), "and no other is made");
-        assert_eq!((wires.bytes_all(), wires.troubles().len()), (10, 2));
+        assert_eq!(
+            (wires.bytes_all(), wires.troubles()),
+            (10, vec!["far and near: cut off from each other".to_owned()])
+        );
 
         wires.cut("near", "far", false);
         let mut io = wires.network("near").connect(&address).await.unwrap();
