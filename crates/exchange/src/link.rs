@@ -205,6 +205,11 @@ pub trait Blocking: Send + Sync {
     /// Runs a future that may think for long between two waits, such as the planning of a question, where it keeps
     /// nothing else waiting; the simulation runs it as any other.
     fn drive(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>);
+
+    /// How many threads may help those that work is driven on; none where it is done in place.
+    fn helpers(&self) -> usize {
+        0
+    }
 }
 
 /// Runs a future by [`Blocking::drive`] and gives its output. It goes on to its end where nobody waits any more.

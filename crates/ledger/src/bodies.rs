@@ -130,3 +130,14 @@ pub(crate) fn segments_between(
         })
         .collect()
 }
+
+/// Where segments of a product start from `from` on, before `until`.
+pub(crate) fn segment_starts(
+    read: &impl Read,
+    product: &ProductId,
+    from: UtcMicros,
+    until: UtcMicros,
+) -> Result<Vec<UtcMicros>, LedgerError> {
+    let segments = read.iterate(segment::SEGMENTS, segment::between(product, from, until), Direction::Forward);
+    segments.map(|stored| segment::start(&stored?.0)).collect()
+}

@@ -10,12 +10,16 @@ use civicmesh_model::names::ProductId;
 use civicmesh_model::release::Entry;
 use civicmesh_model::time::UtcMicros;
 
-use crate::decoded::Decoded;
+use crate::bodies;
+use crate::decoded::{Decoded, SEGMENTS_OF_A_SCAN_MAX};
 use crate::error::LedgerError;
 use crate::keys::product::ProductRecord;
 use crate::ledger::{Ledger, LogState, locked, record, records};
 use crate::pieces::{Found, Piece, Pieces, Unmerged};
 use crate::said::{FoundOut, PeerContact, Refusal, Said, found_out, refusals};
+
+/// Segments of a stretch that is read by itself.
+const SEGMENTS_OF_A_STRETCH: usize = 8;
 
 /// One moment of the ledger.
 pub struct Snapshot<'l> {
@@ -95,7 +99,7 @@ impl Snapshot<'_> {
     }
 
     /// The same, in segments as far as they were merged. What is decoded of them is kept for who comes next, unless it
-    /// is to be read `afresh`.
+    /// is to be read `afresh`, as a part of a long range is.
     pub fn pieces(
         &self,
         product: &ProductId,
@@ -110,6 +114,41 @@ impl Snapshot<'_> {
                 Found::Rows(segment, rows) => Piece::Rows(segment, rows),
             })
         }))
+    }
+
+    /// Parts of a range of which each can be read by itself ([`Self::pieces`]), at a time with the others: together they
+    /// are the range, and no window touches two of them. One part where few segments stand in it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`] where the disk fails.
+    pub fn stretches(
+        &self,
+        product: &ProductId,
+        range: Range<UtcMicros>,
+    ) -> Result<Vec<Range<UtcMicros>>, LedgerError> {
+        self.parted(product, range, SEGMENTS_OF_A_SCAN_MAX, SEGMENTS_OF_A_STRETCH)
+    }
+
+    /// The same of so many segments each, in parts where as many begin as `segments_min`.
+    pub(crate) fn parted(
+        &self,
+        product: &ProductId,
+        range: Range<UtcMicros>,
+        segments_min: usize,
+        segments_each: usize,
+    ) -> Result<Vec<Range<UtcMicros>>, LedgerError> {
+        let Range { start, end } = range;
+        if start >= end {
+            return Ok(vec![range]);
+        }
+        // what is newest before a segment starts ends there
+        let segments = bodies::segment_starts(&self.moment, product, UtcMicros(start.0.saturating_add(1)), end)?;
+        let cuts: Vec<UtcMicros> = match segments.len() < segments_min {
+            true => Vec::new(),
+            false => segments.into_iter().skip(segments_each - 1).step_by(segments_each).collect(),
+        };
+        let starts = std::iter::once(start).chain(cuts.iter().copied());
+        Ok(starts.zip(cuts.iter().copied().chain([end])).map(|(start, end)| start..end).collect())
     }
 
     fn newest<'s>(

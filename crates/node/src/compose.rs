@@ -499,7 +499,7 @@ fn open(
         blocking: Arc::clone(&environment.blocking),
     };
     let parts = Parts {
-        engine: Engine::new(Arc::clone(&ledger), city.clone(), query_limits(&config))?,
+        engine: Engine::new(Arc::clone(&ledger), city.clone(), query_limits(&config, environment.blocking.helpers()))?,
         ingests: Arc::new(Semaphore::new(config.limits.ingests_max)),
         outgoing: department::Outgoing::new(
             u32::try_from(config.limits.answers_bytes_max).unwrap_or(u32::MAX),
@@ -537,13 +537,14 @@ fn city_view(config: &Config, tls: &Tls, roster: &RosterBook) -> Result<CityView
     Ok(CityView { name: signed.roster().city.clone(), zone: signed.roster().timezone, domain })
 }
 
-fn query_limits(config: &Config) -> civicmesh_query::Limits {
+fn query_limits(config: &Config, helpers: usize) -> civicmesh_query::Limits {
     let limits = &config.limits;
     civicmesh_query::Limits {
         memory_bytes_max: limits.query_memory_bytes_max,
         result_bytes_max: limits.result_bytes_max,
         time_ms_max: limits.query_ms_max,
         queries_max: limits.queries_max,
+        helpers,
         ..civicmesh_query::Limits::default()
     }
 }

@@ -139,6 +139,10 @@ impl Blocking for TokioBlocking {
         let runtime = tokio::runtime::Handle::current();
         drop(tokio::task::spawn_blocking(move || runtime.block_on(work)));
     }
+
+    fn helpers(&self) -> usize {
+        std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1)
+    }
 }
 
 /// Ends when the system asks the process to stop: SIGTERM or SIGINT.

@@ -41,6 +41,7 @@ use crate::error_bounds;
 use crate::explain;
 use crate::figures;
 use crate::forms;
+use crate::hands::Hands;
 use crate::limits::Limits;
 use crate::merged::Merged;
 use crate::opaque::OpaqueFilters;
@@ -82,6 +83,7 @@ pub(crate) struct Asker {
     running: Running,
     plans: Plans,
     merged: Merged,
+    hands: Hands,
     /// What runs plans that were kept: it knows no function by name, they have theirs.
     task: Arc<TaskContext>,
 }
@@ -127,7 +129,8 @@ impl Asker {
         let running = Running::new(&limits);
         let task = TaskContext::default().with_session_config(base.config().clone());
         let task = Arc::new(task.with_runtime(base.runtime_env().clone()));
-        Ok(Self { city, limits, base, browser, running, plans: Plans::default(), merged: Merged::default(), task })
+        let (plans, merged, hands) = (Plans::default(), Merged::default(), Hands::new(limits.helpers));
+        Ok(Self { city, limits, base, browser, running, plans, merged, hands, task })
     }
 
     /// Answers one question, within the limits. Dropping the future ends the work.
@@ -247,7 +250,7 @@ impl Asker {
         now: UtcMicros,
         options: &QueryOptions,
     ) -> Option<LogicalPlan> {
-        let template = Template::of(&question.sql).filter(|_| question.parameters.is_empty())?;
+        let template = Template::of(&question.sql, &question.parameters)?;
         let audience = plans::audience(standings);
         let key = (template.text.clone(), question.domain.clone(), options.window_cut);
         let plan = match self.plans.known(&key, &audience) {
@@ -274,7 +277,7 @@ impl Asker {
     ) -> Result<Option<Plan>, QueryError> {
         let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
         tokens::must_be_shallow(&template.text)?;
-        let open = Question { sql: template.text.clone(), ..question.clone() };
+        let open = Question { sql: template.text.clone(), parameters: Vec::new(), domain: question.domain.clone() };
         let (cut, uses) = (Cut::new(options.window_cut), Uses::default());
         let state = self.state(&open, standings, now, &cut, Some(uses.clone())).await?;
         let plan = self.plan(&state, &open.sql, standings).await?;
@@ -297,15 +300,19 @@ impl Asker {
     ) -> Result<Answer, QueryError> {
         let planning = |error: DataFusionError| self.error(&error, Stage::Plan);
         let Asked { shelf, standings, now, options } = asked;
-        let reader = Reader { explains, ..Reader::new(shelf, state, now, &self.limits, &self.merged) };
+        let reader = Reader::new(shelf, state, now, &self.limits, &self.merged, &self.hands);
+        let reader = Reader { explains, ..reader };
         let (mut completeness, mut trails) = (Vec::new(), Vec::new());
-        for (product, scans) in scans::of_plan(&optimized).map_err(planning)? {
+        let read = |(product, scans): (ProductId, Scans)| {
             let standing = standings.get(&product).ok_or(QueryError::Internal("a product without a standing"))?;
-            let read = reader.read(&scans, standing);
-            let (complete, trail) = read.map_err(|error| self.error(&error, Stage::Execute))?;
+            reader.read(&scans, standing).map_err(|error| self.error(&error, Stage::Execute))
+        };
+        let scans = scans::of_plan(&optimized).map_err(planning)?.into_iter().collect();
+        self.hands.each(scans, read, |(complete, trail)| {
             trails.extend(trail.map(|trail| trail.row(&complete)));
             completeness.push(complete);
-        }
+            Ok(())
+        })?;
         if let Some(table) = CompletenessTable::of_plan(&optimized).map_err(planning)? {
             let table = table.downcast_ref::<CompletenessTable>();
             let table = table.ok_or(QueryError::Internal("a table that is another"))?;

@@ -94,11 +94,6 @@ impl Needed {
         needed
     }
 
-    /// Whether any sketches.
-    pub(crate) fn has_sketches(&self) -> bool {
-        self.quantiles.iter().chain(&self.distinct).any(|needed| *needed)
-    }
-
     /// Each column of sketches of the product by kind and name, none where nobody asks for it: of measures, then of
     /// distinct values.
     fn sketches<'p>(&self, product: &'p Product) -> [Vec<Option<(SketchKind, &'p str)>>; 2] {

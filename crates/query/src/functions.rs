@@ -18,6 +18,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use crate::product::{CellsTable, Product, WEIGHT};
 use crate::scans::is_of_cells;
+use crate::sketched::is_sketch_function;
 use crate::state::is_state_function;
 
 /// Aggregates that say the same however often a value comes.
@@ -141,7 +142,7 @@ impl Chain {
         match expr {
             Expr::AggregateFunction(call) => {
                 let arguments = || call.params.args.iter().chain(call.params.filter.as_deref());
-                if is_state_function(&call.func) {
+                if is_state_function(&call.func) || is_sketch_function(&call.func) {
                     let is_state = |expr: &Expr| matches!(expr, Expr::Column(column) if self.is_state(&column.name));
                     return arguments().filter(|expr| !is_state(expr)).all(|expr| self.collect(expr, functions));
                 }
@@ -170,8 +171,11 @@ impl Chain {
         within.is_ok() && all
     }
 
-    /// Whether the column of cells is a state or the weight.
+    /// Whether the column of cells is a state, a sketch or the weight.
     fn is_state(&self, column: &str) -> bool {
-        column == WEIGHT || self.product.contract.measures.iter().any(|measure| measure.name == column)
+        let contract = &self.product.contract;
+        column == WEIGHT
+            || contract.measures.iter().any(|measure| measure.name == column)
+            || contract.distinct.iter().any(|distinct| distinct.name == column)
     }
 }

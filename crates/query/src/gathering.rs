@@ -13,11 +13,12 @@ use civicmesh_model::contract::Statistic;
 use civicmesh_model::grain::Window;
 use civicmesh_model::hash::Hash32;
 use civicmesh_model::release::{EmptyRun, Entry, Release, ShareBand};
+use civicmesh_model::time::UtcMicros;
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 
 use crate::block::{Block, Needed};
-use crate::coarse::Coarse;
+use crate::coarse::{Coarse, MergedCells};
 use crate::error::QueryError;
 use crate::explain::Trail;
 use crate::merged::Merged;
@@ -29,9 +30,11 @@ use crate::shelf::Shelf;
 /// Cells in one batch.
 const BATCH_CELLS: usize = 8_192;
 
-/// One pass over a product.
+/// One pass over a product, or over a stretch of its time.
 pub(crate) struct Pass<'a> {
     product: &'a Product,
+    /// Where each window counts, whatever its time.
+    whole: Option<Range<UtcMicros>>,
     memory: &'a MemoryReservation,
     merged: &'a Merged,
     versions: Versions<'a>,
@@ -43,7 +46,7 @@ pub(crate) struct Pass<'a> {
     /// What the question rests on, where it is to be explained.
     trail: Option<Trail>,
     /// What became of windows, in the order of time.
-    pub seen: Vec<Seen>,
+    seen: Vec<Seen>,
 }
 
 /// What was gathered.
@@ -76,26 +79,19 @@ struct Fine {
 }
 
 impl<'a> Pass<'a> {
-    pub(crate) fn new(scans: &'a Scans, reader: &'a Reader<'_>) -> Result<Self> {
+    /// A pass for these scans; within `whole` no window is told from another by its time.
+    pub(crate) fn new(scans: &'a Scans, reader: &'a Reader<'_>, whole: Option<Range<UtcMicros>>) -> Result<Self> {
         let product = &scans.product;
         let columns: Vec<usize> = scans.columns.iter().copied().collect();
         let needed = Needed::of(product, columns.iter().copied());
-        let gathering = match scans.apart(reader.state, &needed)? {
+        let gathering = match scans.apart(reader.state)? {
             Some(apart) => Gathering::Coarse(Box::new(Coarse::new(product.clone(), columns, &needed, apart)?)),
             None => {
                 let schema: Schema = product.cells_schema().project(&columns)?;
                 let keys: Vec<usize> = (0..=product.contract.dimensions.len()).collect();
                 let held = scans.predicate(reader.state, &product.cells_schema().project(&keys)?)?;
-                Gathering::Fine(Fine {
-                    filter: scans.predicate(reader.state, &schema)?,
-                    columns,
-                    schema: Arc::new(schema),
-                    held,
-                    batches: Vec::new(),
-                    passing: 0,
-                    suppressed: 0,
-                    share: ShareBand::None,
-                })
+                let filter = scans.predicate(reader.state, &schema)?;
+                Gathering::Fine(Fine::new(columns, Arc::new(schema), filter, held))
             }
         };
         Ok(Self {
@@ -108,8 +104,44 @@ impl<'a> Pass<'a> {
             gathering,
             trail: reader.explains.then(Trail::default),
             seen: Vec::new(),
+            whole,
             product,
         })
+    }
+
+    /// The same with nothing gathered.
+    pub(crate) fn empty(&self) -> Result<Self> {
+        Ok(Self {
+            memory: self.memory,
+            merged: self.merged,
+            versions: Versions::new(self.product, self.versions.shelf),
+            needed: self.needed.clone(),
+            waiting: Vec::new(),
+            waiting_cells: 0,
+            gathering: match &self.gathering {
+                Gathering::Coarse(coarse) => Gathering::Coarse(Box::new(coarse.empty()?)),
+                Gathering::Fine(fine) => Gathering::Fine(fine.empty()),
+            },
+            trail: self.trail.as_ref().map(|_| Trail::default()),
+            seen: Vec::new(),
+            whole: self.whole.clone(),
+            product: self.product,
+        })
+    }
+
+    /// Takes in what another pass gathered of what comes next in time.
+    pub(crate) fn join(&mut self, mut other: Self) -> Result<()> {
+        self.take_waiting()?;
+        other.take_waiting()?;
+        self.seen.append(&mut other.seen);
+        match (&mut self.gathering, other.gathering) {
+            (Gathering::Coarse(coarse), Gathering::Coarse(other)) => coarse.join(*other, self.memory),
+            (Gathering::Fine(fine), Gathering::Fine(other)) => {
+                fine.join(other);
+                Ok(())
+            }
+            _ => Err(QueryError::Internal("two ways to gather in one question").into()),
+        }
     }
 
     /// Takes in what comes next in time.
@@ -144,8 +176,22 @@ impl<'a> Pass<'a> {
             Entry::Refusal(_) => SeenKind::Refused,
             Entry::Empty(EmptyRun { zero, .. }) => SeenKind::Empty { zero },
         };
-        self.seen.push(Seen { window, kind });
+        self.see(window, kind);
         Ok(())
+    }
+
+    /// Notes what became of a window; released ones that nothing tells apart are noted as one.
+    fn see(&mut self, window: Window, kind: SeenKind) {
+        if let (Some(last), Some(whole), SeenKind::Released { .. }) = (self.seen.last_mut(), &self.whole, kind)
+            && (last.kind, last.window.end) == (kind, window.start)
+            && whole.start <= last.window.start
+            && window.end <= whole.end
+        {
+            last.window.end = window.end;
+            last.windows += 1;
+            return;
+        }
+        self.seen.push(Seen { window, windows: 1, kind });
     }
 
     fn take_rows(&mut self, segment: &Segment<'_>, rows: Range<usize>) -> Result<()> {
@@ -160,14 +206,14 @@ impl<'a> Pass<'a> {
                 RowKind::Refusal => SeenKind::Refused,
                 RowKind::Empty { zero } => SeenKind::Empty { zero },
             };
-            self.seen.push(Seen { window: Window { start: at.start, end: at.end }, kind });
+            self.see(Window { start: at.start, end: at.end }, kind);
         }
         let whole = rows == (0..segment.rows().len());
         if let (Gathering::Coarse(coarse), None, Some(content)) =
             (&mut self.gathering, &self.trail, segment.content().filter(|_| whole))
         {
-            let released = segment.rows().iter().filter(|row| row.kind == RowKind::Release);
-            let starts = released.map(|row| row.start.0).collect();
+            let released = || segment.rows().iter().filter(|row| row.kind == RowKind::Release);
+            let starts = || released().map(|row| row.start.0).collect();
             let read = || Block::of_segment(self.product, &self.needed, segment, rows);
             return coarse.take_segment(content, starts, self.merged, read, self.memory);
         }
@@ -196,9 +242,8 @@ impl<'a> Pass<'a> {
                 Gathered { read: Read { columns, batches }, cells, suppressed, share, seen, trail }
             }
             Gathering::Coarse(coarse) => {
-                let (cells, suppressed, share) = (coarse.passing, coarse.suppressed, coarse.share);
-                let (columns, schema) = (coarse.columns().to_vec(), coarse.schema()?);
-                let batch = coarse.into_batch(schema)?;
+                let MergedCells { passing: cells, suppressed, share, .. } = *coarse.cells();
+                let (columns, batch) = coarse.batch()?;
                 memory.try_grow(batch.get_array_memory_size())?;
                 Gathered { read: Read { columns, batches: vec![batch] }, cells, suppressed, share, seen, trail }
             }
@@ -216,6 +261,22 @@ impl Gathering {
 }
 
 impl Fine {
+    fn new(columns: Vec<usize>, schema: SchemaRef, filter: Predicate, held: Predicate) -> Self {
+        let (batches, share) = (Vec::new(), ShareBand::None);
+        Self { columns, schema, filter, held, batches, passing: 0, suppressed: 0, share }
+    }
+
+    fn empty(&self) -> Self {
+        Self::new(self.columns.clone(), self.schema.clone(), self.filter.clone(), self.held.clone())
+    }
+
+    fn join(&mut self, mut other: Self) {
+        self.batches.append(&mut other.batches);
+        self.passing += other.passing;
+        self.suppressed += other.suppressed;
+        self.share = self.share.max(other.share);
+    }
+
     fn take(&mut self, product: &Product, block: &Block, memory: &MemoryReservation) -> Result<()> {
         let mut times = Vec::with_capacity(block.cells.len());
         for (window, at) in block.windows.iter().enumerate() {
@@ -248,11 +309,14 @@ impl Fine {
 
 /// What became of some windows.
 pub(crate) struct Seen {
+    /// From the first one's start to the last one's end.
     pub window: Window,
+    /// How many; a run of empty windows counts as one.
+    pub windows: u64,
     pub kind: SeenKind,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SeenKind {
     Released {
         revision: u32,

@@ -20,6 +20,8 @@ pub struct Limits {
     /// Partitions that one question is computed in, in parallel; from two on, parts of it run on the runtime's own
     /// stacks.
     pub partitions: usize,
+    /// Threads that help questions read, beside their own and all together; the answers do not depend on it.
+    pub helpers: usize,
 }
 
 impl Default for Limits {
@@ -33,6 +35,7 @@ impl Default for Limits {
             overdue_max: 4,
             windows_max: 4_000_000,
             partitions: 1,
+            helpers: 0,
         }
     }
 }

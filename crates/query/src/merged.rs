@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use civicmesh_model::hash::Hash32;
-use civicmesh_model::release::ShareBand;
 use datafusion::physical_plan::PhysicalExpr;
 
-use crate::block::{Block, Needed};
+use crate::block::Needed;
+use crate::coarse::MergedCells;
 
 /// Most kinds of questions.
 const KINDS_MAX: usize = 64;
-/// Most segments, of all kinds together, and most merged cells of them.
+/// Most segments, of all kinds together, and most bytes of their merged cells.
 const SEGMENTS_MAX: usize = 8_192;
-const CELLS_MAX: usize = 256 << 10;
+const BYTES_MAX: usize = 32 << 20;
 /// Cells are kept where there are so many fewer of them than before.
 pub(crate) const FEWER_MIN: usize = 8;
 
@@ -31,15 +31,6 @@ pub(crate) struct Kind {
     pub functions: Vec<Arc<dyn PhysicalExpr>>,
 }
 
-/// A segment's cells, merged and filtered.
-pub(crate) struct Part {
-    pub block: Block,
-    /// Cells that the filters let through, before they were merged.
-    pub passing: u64,
-    pub suppressed: u64,
-    pub share: ShareBand,
-}
-
 /// Parts of segments by kind and content.
 #[derive(Default)]
 pub(crate) struct Merged(Mutex<Kept>);
@@ -48,8 +39,8 @@ pub(crate) struct Merged(Mutex<Kept>);
 struct Kept {
     kinds: Vec<(Kind, u64)>,
     next: u64,
-    parts: BTreeMap<(u64, Hash32), Arc<Part>>,
-    cells: usize,
+    parts: BTreeMap<(u64, Hash32), Arc<MergedCells>>,
+    bytes: usize,
 }
 
 impl Merged {
@@ -72,24 +63,24 @@ impl Merged {
         number
     }
 
-    pub(crate) fn part(&self, kind: u64, content: Hash32) -> Option<Arc<Part>> {
+    pub(crate) fn part(&self, kind: u64, content: Hash32) -> Option<Arc<MergedCells>> {
         self.locked().parts.get(&(kind, content)).cloned()
     }
 
     /// Keeps a part; what was kept for the kinds that were asked for longest ago makes room.
-    pub(crate) fn keep(&self, kind: u64, content: Hash32, part: Arc<Part>) {
+    pub(crate) fn keep(&self, kind: u64, content: Hash32, part: Arc<MergedCells>) {
         let mut kept = self.locked();
-        let cells = part.block.cells.len();
-        while kept.kinds.len() > 1 && (kept.parts.len() >= SEGMENTS_MAX || kept.cells + cells > CELLS_MAX) {
+        let bytes = part.bytes();
+        while kept.kinds.len() > 1 && (kept.parts.len() >= SEGMENTS_MAX || kept.bytes + bytes > BYTES_MAX) {
             kept.drop_oldest();
         }
-        let fits = kept.parts.len() < SEGMENTS_MAX && kept.cells + cells <= CELLS_MAX;
+        let fits = kept.parts.len() < SEGMENTS_MAX && kept.bytes + bytes <= BYTES_MAX;
         // its kind may have made room for another
         if fits
             && kept.kinds.iter().any(|(_, number)| *number == kind)
             && kept.parts.insert((kind, content), part).is_none()
         {
-            kept.cells += cells;
+            kept.bytes += bytes;
         }
     }
 
@@ -108,6 +99,6 @@ impl Kept {
     fn drop_oldest(&mut self) {
         let (_, number) = self.kinds.remove(0);
         self.parts.retain(|(kind, _), _| *kind != number);
-        self.cells = self.parts.values().map(|part| part.block.cells.len()).sum();
+        self.bytes = self.parts.values().map(|part| part.bytes()).sum();
     }
 }

@@ -136,7 +136,7 @@ fn number(id: &str) -> Option<usize> {
 fn value(of: &Use, constant: &Constant) -> Option<ScalarValue> {
     let value = constant.value()?;
     match of {
-        Use::Text => Some(value),
+        Use::Text => matches!(value, ScalarValue::Utf8(Some(_))).then_some(value),
         Use::Bound(product) => {
             let at = instant(product, &value)?;
             let zone = product.zone().name().into();

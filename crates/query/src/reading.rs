@@ -1,11 +1,12 @@
 //! Reads a product's cells for a question out of one snapshot, and finds on the way how complete they are.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::TimestampMicrosecondArray;
+use arrow::array::{BooleanArray, TimestampMicrosecondArray};
 use arrow::record_batch::RecordBatch;
 use civicmesh_model::contract::{Contract, Method};
-use civicmesh_model::grain::Window;
+use civicmesh_model::grain::{Calendar, Window};
 use civicmesh_model::release::MethodTag;
 use civicmesh_model::time::UtcMicros;
 use datafusion::common::Result;
@@ -17,6 +18,7 @@ use crate::completeness::ProductCompleteness;
 use crate::error::{QueryError, RefusalCode};
 use crate::explain::Trail;
 use crate::gathering::{Gathered, Pass, Seen, SeenKind};
+use crate::hands::Hands;
 use crate::limits::Limits;
 use crate::merged::Merged;
 use crate::product::{Need, Product};
@@ -31,6 +33,8 @@ pub(crate) struct Reader<'a> {
     pub limits: &'a Limits,
     /// What was merged for earlier questions.
     pub merged: &'a Merged,
+    /// Who helps.
+    pub hands: &'a Hands,
     /// Whether it is to be told what was read.
     pub explains: bool,
     /// The memory of all that was read so far for the question.
@@ -44,9 +48,10 @@ impl<'a> Reader<'a> {
         now: UtcMicros,
         limits: &'a Limits,
         merged: &'a Merged,
+        hands: &'a Hands,
     ) -> Self {
         let memory = MemoryConsumer::new("cells").register(&state.runtime_env().memory_pool);
-        Self { shelf, state, now, limits, merged, explains: false, memory }
+        Self { shelf, state, now, limits, merged, hands, explains: false, memory }
     }
 
     /// Reads what the scans need, lays it down at the product, and says how complete it is and, where it is explained,
@@ -55,12 +60,14 @@ impl<'a> Reader<'a> {
         let product = &scans.product;
         let stretch = scans.stretch();
         let range = stretch.from.unwrap_or(UtcMicros::MIN)..stretch.until.unwrap_or(UtcMicros::MAX);
-        let mut pass = Pass::new(scans, self)?;
+        let counted = self.counted(scans, standing);
+        let whole = scans.reads_whole_stretch().then(|| counted.clone());
+        let mut pass = Pass::new(scans, self, whole)?;
         if range.start < range.end {
-            self.shelf.visit::<DataFusionError>(product.id(), range, self.explains, &mut |piece| pass.take(piece))?;
+            self.pass(&mut pass, product, range)?;
         }
         let Gathered { read, cells, suppressed, share, seen, trail } = pass.finish()?;
-        let count = self.count(scans, standing, &seen)?;
+        let count = self.count(scans, standing, counted, &seen)?;
         product.lay(read)?;
         let Standing {
             own,
@@ -102,16 +109,30 @@ impl<'a> Reader<'a> {
         Ok((completeness.conclude(), trail))
     }
 
-    /// Counts the windows that the question expects by what became of them.
-    fn count(&self, scans: &Scans, standing: &Standing, seen: &[Seen]) -> Result<Count> {
-        let product = &scans.product;
-        let zone = product.zone();
-        let times = Arc::new(product.cells_schema().project(&[0])?);
-        let windows = scans.predicate(self.state, &times)?;
+    /// Passes over a range, over stretches of it at a time where it is a long one.
+    fn pass<'p>(&self, pass: &mut Pass<'p>, product: &Product, range: Range<UtcMicros>) -> Result<()> {
+        let stretches = match self.explains {
+            true => vec![range],
+            false => self.shelf.stretches(product.id(), range)?,
+        };
+        let visit = |pass: &mut Pass<'p>, stretch: Range<UtcMicros>, afresh: bool| {
+            self.shelf.visit::<DataFusionError>(product.id(), stretch, afresh, &mut |piece| pass.take(piece))
+        };
+        if let [stretch] = &stretches[..] {
+            return visit(pass, stretch.clone(), self.explains);
+        }
+        let stretches = stretches.into_iter().map(|stretch| Ok((pass.empty()?, stretch)));
+        let stretches = stretches.collect::<Result<Vec<_>>>()?;
+        let work = |(mut pass, stretch): (Pass<'p>, _)| visit(&mut pass, stretch, true).map(|()| pass);
+        self.hands.each(stretches, work, |next| pass.join(next))
+    }
+
+    /// From when until when windows are counted.
+    fn counted(&self, scans: &Scans, standing: &Standing) -> Range<UtcMicros> {
+        let (product, stretch) = (&scans.product, scans.stretch());
         let coverage = &product.contract.coverage;
-        let stretch = scans.stretch();
-        let start = zone.start_of_local(coverage.start);
-        let end = coverage.end.map(|end| zone.start_of_local(end));
+        let start = product.zone().start_of_local(coverage.start);
+        let end = coverage.end.map(|end| product.zone().start_of_local(end));
         let from = stretch.from.map_or(start, |from| from.max(start));
         let until = match (stretch.until, end) {
             (Some(until), Some(end)) => until.min(end),
@@ -119,9 +140,25 @@ impl<'a> Reader<'a> {
             (None, Some(end)) => end,
             (None, None) => standing.closed_through.unwrap_or(start),
         };
-        let until = until.min(self.now);
-        let touched = |starts: Vec<i64>| -> Result<_> {
-            let column = TimestampMicrosecondArray::from(starts).with_timezone(zone.name());
+        from..until.min(self.now)
+    }
+
+    /// Counts the windows that the question expects by what became of them.
+    fn count(&self, scans: &Scans, standing: &Standing, counted: Range<UtcMicros>, seen: &[Seen]) -> Result<Count> {
+        let product = &scans.product;
+        let stretch = scans.stretch();
+        let times = Arc::new(product.cells_schema().project(&[0])?);
+        let windows = match scans.reads_whole_stretch() {
+            true => None,
+            false => Some(scans.predicate(self.state, &times)?),
+        };
+        let touched = |starts: Vec<i64>| -> Result<BooleanArray> {
+            let Some(windows) = &windows else {
+                let (from, until) =
+                    (stretch.from.map_or(i64::MIN, |at| at.0), stretch.until.map_or(i64::MAX, |at| at.0));
+                return Ok(starts.into_iter().map(|start| Some(from <= start && start < until)).collect());
+            };
+            let column = TimestampMicrosecondArray::from(starts).with_timezone(product.zone().name());
             let batch = RecordBatch::try_new(times.clone(), vec![Arc::new(column)])?;
             windows.passing(&batch)
         };
@@ -135,45 +172,94 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        let expected = self.expected(product, from, until, seen)?;
-        let passing = touched(expected.iter().map(|(window, _)| window.start.0).collect())?;
-        for ((window, found), passing) in expected.iter().zip(passing.values().iter()) {
+        let expected = self.expected(product, counted, seen, windows.is_some())?;
+        let passing = touched(expected.iter().map(|expected| expected.stretch.start.0).collect())?;
+        for (Expected { stretch, windows, found }, passing) in expected.iter().zip(passing.values().iter()) {
             if passing {
-                let expired = standing.expired_through.is_some_and(|expired| window.end <= expired);
-                count.add(found.map(|found| &seen[found].kind), expired);
+                let expired = match standing.expired_through {
+                    Some(expired) if found.is_none() && stretch.end <= expired => *windows,
+                    Some(expired) if found.is_none() && stretch.start < expired => {
+                        product.calendar.count(stretch.start, expired)
+                    }
+                    _ => 0,
+                };
+                count.add(found.map(|found| &seen[found].kind), *windows, expired);
             }
         }
         Ok(count)
     }
 
-    /// The windows that lie wholly between `from` and `until`, each with what of the seen it lies in.
+    /// The windows that lie wholly within what is counted, each with what of the seen it lies in; those that are alike
+    /// as one, unless they are wanted `one_by_one`.
     fn expected(
         &self,
         product: &Product,
-        from: UtcMicros,
-        until: UtcMicros,
+        counted: Range<UtcMicros>,
         seen: &[Seen],
-    ) -> Result<Vec<(Window, Option<usize>)>, QueryError> {
-        let (mut expected, mut at) = (Vec::new(), from);
-        let limit = self.limits.windows_max;
-        let mut expect = |window: Window, found: Option<usize>| {
-            expected.push((window, found));
-            let what = "the number of windows of one product";
-            if expected.len() > limit { Err(QueryError::TooLarge { what, limit: limit as u64 }) } else { Ok(()) }
-        };
-        for (place, Seen { window, kind }) in seen.iter().enumerate() {
-            let unseen = product.calendar.windows(at, until.min(window.start));
-            unseen.into_iter().try_for_each(|window| expect(window, None))?;
+        one_by_one: bool,
+    ) -> Result<Vec<Expected>, QueryError> {
+        let Range { start: from, end: until } = counted;
+        let (calendar, limit) = (&product.calendar, self.limits.windows_max as u64);
+        let mut expecting = Expecting { expected: Vec::new(), total: 0, limit };
+        let mut at = from;
+        for (place, Seen { window, windows, kind }) in seen.iter().enumerate() {
+            expecting.all(calendar, at..until.min(window.start), None, one_by_one)?;
             if let SeenKind::Empty { .. } = kind {
-                let within = product.calendar.windows(window.start.max(from), window.end.min(until));
-                within.into_iter().try_for_each(|window| expect(window, Some(place)))?;
+                let within = window.start.max(from)..window.end.min(until);
+                expecting.all(calendar, within, Some(place), one_by_one)?;
             } else if from <= window.start && window.end <= until {
-                expect(*window, Some(place))?;
+                expecting.expect(Expected { stretch: *window, windows: *windows, found: Some(place) })?;
             }
             at = at.max(window.end);
         }
-        product.calendar.windows(at, until).try_for_each(|window| expect(window, None))?;
-        Ok(expected)
+        expecting.all(calendar, at..until, None, one_by_one)?;
+        Ok(expecting.expected)
+    }
+}
+
+/// Windows that are expected, all alike.
+struct Expected {
+    stretch: Window,
+    windows: u64,
+    /// What of the seen they lie in.
+    found: Option<usize>,
+}
+
+/// How many are expected so far.
+struct Expecting {
+    expected: Vec<Expected>,
+    total: u64,
+    limit: u64,
+}
+
+impl Expecting {
+    fn expect(&mut self, expected: Expected) -> Result<(), QueryError> {
+        let what = "the number of windows of one product";
+        self.total = self.total.saturating_add(expected.windows);
+        self.expected.push(expected);
+        if self.total > self.limit { Err(QueryError::TooLarge { what, limit: self.limit }) } else { Ok(()) }
+    }
+
+    /// All windows that lie wholly within a stretch.
+    fn all(
+        &mut self,
+        calendar: &Calendar,
+        within: Range<UtcMicros>,
+        found: Option<usize>,
+        one_by_one: bool,
+    ) -> Result<(), QueryError> {
+        let Range { start, end } = within;
+        if start >= end {
+            return Ok(());
+        }
+        if one_by_one {
+            let each = |stretch: Window| self.expect(Expected { stretch, windows: 1, found });
+            return calendar.windows(start, end).try_for_each(each);
+        }
+        match calendar.count(start, end) {
+            0 => Ok(()),
+            windows => self.expect(Expected { stretch: Window { start, end }, windows, found }),
+        }
     }
 }
 
@@ -214,17 +300,20 @@ struct Count {
 }
 
 impl Count {
-    fn add(&mut self, kind: Option<&SeenKind>, expired: bool) {
-        self.expected += 1;
+    /// Adds so many windows that are alike, so many of which end before retention's bound.
+    fn add(&mut self, kind: Option<&SeenKind>, windows: u64, expired: u64) {
+        self.expected += windows;
         match kind {
-            Some(SeenKind::Released { .. }) => self.present += 1,
-            Some(SeenKind::Refused) => self.refused += 1,
+            Some(SeenKind::Released { .. }) => self.present += windows,
+            Some(SeenKind::Refused) => self.refused += windows,
             Some(SeenKind::Empty { zero }) => {
-                self.empty += 1;
-                self.missing += u64::from(!zero);
+                self.empty += windows;
+                self.missing += if *zero { 0 } else { windows };
             }
-            None if expired => self.expired += 1,
-            None => self.open += 1,
+            None => {
+                self.expired += expired;
+                self.open += windows - expired;
+            }
         }
     }
 }

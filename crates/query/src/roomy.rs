@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// The stack that a question is polled on.
-const STACK_BYTES: usize = 64 << 20;
+pub(crate) const STACK_BYTES: usize = 64 << 20;
 
 /// A future polled with [`STACK_BYTES`] of stack, or half of that where there is as much anyway.
 pub(crate) struct Roomy<'f, T>(pub Pin<Box<dyn Future<Output = T> + Send + 'f>>);

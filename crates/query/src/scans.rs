@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use civicmesh_model::names::ProductId;
@@ -16,7 +17,6 @@ use datafusion::logical_expr::utils::{conjunction, disjunction, split_conjunctio
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use datafusion::physical_plan::PhysicalExpr;
 
-use crate::block::Needed;
 use crate::coarse::Apart;
 use crate::error::QueryError;
 use crate::functions::{self, TimeFunctions};
@@ -112,6 +112,16 @@ impl Scans {
         stretches.reduce(widest).unwrap_or_default()
     }
 
+    /// Whether every scan reads each window that lies within the stretch, whatever its time.
+    pub(crate) fn reads_whole_stretch(&self) -> bool {
+        let Some(filters) = self.filters.first() else { return false };
+        let is_bound_or_of_cells = |filter: &Expr| {
+            let of_more = || filter.column_refs().iter().any(|column| column.name != self.product.time());
+            self.bound(filter).is_some() || of_more()
+        };
+        self.filters.iter().all(|others| others == filters) && filters.iter().all(is_bound_or_of_cells)
+    }
+
     /// `time >= at` or `time < at`, as the rewriter writes them.
     fn bound(&self, filter: &Expr) -> Option<(Operator, UtcMicros)> {
         let Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::GtEq | Operator::Lt), right }) = filter else {
@@ -129,10 +139,7 @@ impl Scans {
 
     /// What tells cells apart where they may be merged: every scan goes into an aggregate, all under one filter, whose
     /// parts are each of the time alone or of dimensions alone. None where they may not.
-    pub(crate) fn apart(&self, state: &SessionState, needed: &Needed) -> Result<Option<Apart>> {
-        if needed.has_sketches() {
-            return Ok(None);
-        }
+    pub(crate) fn apart(&self, state: &SessionState) -> Result<Option<Apart>> {
         let Some(filters) = self.filters.first() else {
             return Ok(None);
         };
@@ -198,11 +205,14 @@ impl Predicate {
     pub(crate) fn passing(&self, batch: &RecordBatch) -> Result<BooleanArray> {
         let rows = batch.num_rows();
         let Some(expr) = &self.0 else {
-            return Ok(BooleanArray::from(vec![true; rows]));
+            return Ok(BooleanArray::new(BooleanBuffer::new_set(rows), None));
         };
         let passing = expr.evaluate(batch)?.into_array(rows)?;
         let passing = passing.as_any().downcast_ref::<BooleanArray>();
         let passing = passing.ok_or(QueryError::Internal("a filter that is not boolean"))?;
-        Ok((0..rows).map(|row| Some(passing.is_valid(row) && passing.value(row))).collect())
+        Ok(match passing.nulls() {
+            None => passing.clone(),
+            Some(valid) => BooleanArray::new(passing.values() & valid.inner(), None),
+        })
     }
 }

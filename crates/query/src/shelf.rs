@@ -84,6 +84,26 @@ pub(crate) struct Listed {
     pub entries: Vec<Entry>,
     /// Whether they come in segments.
     pub merged: bool,
+    /// Of how many entries a stretch is that is visited by itself; zero for all.
+    pub stretch_entries: usize,
+}
+
+#[cfg(test)]
+impl Listed {
+    /// The same, in segments or not, in stretches or not.
+    pub(crate) fn otherwise(&self, merged: bool, stretch_entries: usize) -> Self {
+        let (standings, contracts, entries) = (self.standings.clone(), self.contracts.clone(), self.entries.clone());
+        Self { standings, contracts, entries, merged, stretch_entries }
+    }
+
+    fn stretches(&self, product: &ProductId, range: Range<UtcMicros>) -> Vec<Range<UtcMicros>> {
+        let starts = self.entries.iter().filter(|entry| entry.product() == product).map(|entry| entry.window().start);
+        let starts = starts.filter(|start| range.start < *start && *start < range.end);
+        let of_each = if self.stretch_entries > 0 { self.stretch_entries } else { usize::MAX };
+        let cuts: Vec<UtcMicros> = starts.skip(of_each - 1).step_by(of_each).collect();
+        let firsts = std::iter::once(range.start).chain(cuts.clone());
+        firsts.zip(cuts.into_iter().chain([range.end])).map(|(start, end)| start..end).collect()
+    }
 }
 
 impl Shelf<'_> {
@@ -102,6 +122,20 @@ impl Shelf<'_> {
             Self::Ledger(snapshot) => snapshot.contract_by_hash(hash).map_err(unreadable),
             #[cfg(test)]
             Self::Listed(listed) => Ok(listed.contracts.iter().find(|contract| contract.hash() == *hash).cloned()),
+        }
+    }
+
+    /// Parts of a range that can be visited at a time, in order: no window touches two of them. One where little stands
+    /// in it.
+    pub(crate) fn stretches(
+        &self,
+        product: &ProductId,
+        range: Range<UtcMicros>,
+    ) -> Result<Vec<Range<UtcMicros>>, QueryError> {
+        match self {
+            Self::Ledger(snapshot) => snapshot.stretches(product, range).map_err(unreadable),
+            #[cfg(test)]
+            Self::Listed(listed) => Ok(listed.stretches(product, range)),
         }
     }
 

@@ -110,6 +110,11 @@ pub(crate) fn sketch_function(tells: Tells) -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::new_from_impl(SketchFunction { tells, signature }))
 }
 
+/// Whether the function is one of these.
+pub(crate) fn is_sketch_function(function: &AggregateUDF) -> bool {
+    function.inner().downcast_ref::<SketchFunction>().is_some()
+}
+
 impl AggregateUDFImpl for SketchFunction {
     fn name(&self) -> &str {
         self.tells.name()
@@ -173,20 +178,19 @@ impl Merged {
         if bytes.is_empty() {
             return Ok(());
         }
-        let broken = |error| match error {
-            SketchError::TooMany => QueryError::Overflow,
-            SketchError::TooLong | SketchError::Malformed => {
-                tracing::error!(%error, "a sketch could not be read for a question");
-                QueryError::Ledger
-            }
-        };
-        match (&mut *self, quantiles) {
-            (Self::Quantiles(merged), true) => {
-                merged.merge(&Quantiles::stored(bytes).map_err(broken)?).map_err(broken)?;
-            }
-            (Self::Distinct(merged), false) => merged.merge(&Distinct::stored(bytes).map_err(broken)?),
-            (Self::None, true) => *self = Self::Quantiles(Box::new(Quantiles::stored(bytes).map_err(broken)?)),
-            (Self::None, false) => *self = Self::Distinct(Box::new(Distinct::stored(bytes).map_err(broken)?)),
+        self.merge(match quantiles {
+            true => Self::Quantiles(Box::new(Quantiles::stored(bytes).map_err(broken)?)),
+            false => Self::Distinct(Box::new(Distinct::stored(bytes).map_err(broken)?)),
+        })
+    }
+
+    /// Adds a merged one.
+    pub(crate) fn merge(&mut self, other: Self) -> Result<(), QueryError> {
+        match (&mut *self, other) {
+            (_, Self::None) => {}
+            (Self::None, other) => *self = other,
+            (Self::Quantiles(merged), Self::Quantiles(other)) => merged.merge(&other).map_err(broken)?,
+            (Self::Distinct(merged), Self::Distinct(other)) => merged.merge(&other),
             _ => return Err(QueryError::Internal("sketches of two kinds in one column")),
         }
         Ok(())
@@ -222,6 +226,16 @@ impl Merged {
         match self {
             Self::Distinct(sketch) => Some(sketch),
             _ => None,
+        }
+    }
+}
+
+fn broken(error: SketchError) -> QueryError {
+    match error {
+        SketchError::TooMany => QueryError::Overflow,
+        SketchError::TooLong | SketchError::Malformed => {
+            tracing::error!(%error, "a sketch could not be read for a question");
+            QueryError::Ledger
         }
     }
 }

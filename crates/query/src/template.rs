@@ -1,8 +1,8 @@
 //! A question's text with some of its constants left open, so that a question that differs from an earlier one in them
 //! alone need not be planned again.
 //!
-//! Open is what stands in a WHERE behind `=`, `>=` or `<`: a text, or a TIMESTAMP or DATE of one. Whatever else differs
-//! makes another template. Which of them may stay open, planning tells: see [`crate::plans`].
+//! Open is what stands in a WHERE behind `=`, `>=` or `<`: a text, a TIMESTAMP or DATE of one, or a parameter. Whatever
+//! else differs makes another template, and a parameter elsewhere makes none. Which of them may stay open, planning tells: see [`crate::plans`].
 
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -19,7 +19,7 @@ const OPEN_MAX: usize = 32;
 const OF_CATALOGUE: &[&str] = &["pg_", "information_schema", "_description", "::reg", "as reg"];
 
 /// A text with constants left open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Template {
     /// The text, `$1`, `$2` and so on where a constant was.
     pub text: String,
@@ -27,11 +27,13 @@ pub(crate) struct Template {
     pub constants: Vec<Constant>,
 }
 
-/// A constant as the text has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Constant {
-    pub kind: Kind,
-    pub text: String,
+/// A constant.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Constant {
+    /// As the text has it.
+    Written(Kind, String),
+    /// A parameter's value.
+    Given(ScalarValue),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +46,20 @@ pub(crate) enum Kind {
 impl Constant {
     /// The value that SQL's planner makes of it; none if it is none.
     pub(crate) fn value(&self) -> Option<ScalarValue> {
-        let text = ScalarValue::Utf8(Some(self.text.clone()));
-        match self.kind {
-            Kind::Text => Some(text),
-            Kind::Timestamp => text.cast_to(&DataType::Timestamp(TimeUnit::Nanosecond, None)).ok(),
-            Kind::Date => text.cast_to(&DataType::Date32).ok(),
+        let cast = |text: &String, kind| ScalarValue::Utf8(Some(text.clone())).cast_to(&kind).ok();
+        match self {
+            Self::Written(Kind::Text, text) => Some(ScalarValue::Utf8(Some(text.clone()))),
+            Self::Written(Kind::Timestamp, text) => cast(text, DataType::Timestamp(TimeUnit::Nanosecond, None)),
+            Self::Written(Kind::Date, text) => cast(text, DataType::Date32),
+            Self::Given(value) => Some(value.clone()),
         }
     }
 }
 
 impl Template {
-    /// The template of a text; none where it is no query of products, or cannot be written anew as it was.
-    pub(crate) fn of(sql: &str) -> Option<Self> {
+    /// The template of a text with its parameters; none where it is no query of products, or cannot be written anew as
+    /// it was.
+    pub(crate) fn of(sql: &str, parameters: &[ScalarValue]) -> Option<Self> {
         if sql.len() > TEXT_BYTES_MAX {
             return None;
         }
@@ -72,7 +76,12 @@ impl Template {
                 Token::SingleQuotedString(constant) if open.takes() && constants.len() < OPEN_MAX => {
                     // the word before it goes with it
                     text.truncate(open.kept(text.len()));
-                    constants.push(Constant { kind: open.kind(), text: constant.clone() });
+                    constants.push(Constant::Written(open.kind(), constant.clone()));
+                    text.push_str(&format!("${}", constants.len()));
+                }
+                Token::Placeholder(name) if open.is_behind_comparison() && constants.len() < OPEN_MAX => {
+                    let number = name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)?;
+                    constants.push(Constant::Given(parameters.get(number)?.clone()));
                     text.push_str(&format!("${}", constants.len()));
                 }
                 Token::SingleQuotedString(constant) if constant.contains('\'') => return None,
@@ -126,6 +135,10 @@ impl Opening {
         self.is_where && (self.compares || self.typed.is_some())
     }
 
+    fn is_behind_comparison(&self) -> bool {
+        self.is_where && self.compares
+    }
+
     fn kind(&self) -> Kind {
         self.typed.map_or(Kind::Text, |(kind, _)| kind)
     }
@@ -167,9 +180,12 @@ mod tests {
     use super::*;
 
     fn of(sql: &str) -> Option<(String, Vec<(Kind, String)>)> {
-        let template = Template::of(sql)?;
-        let constants = template.constants.into_iter().map(|constant| (constant.kind, constant.text));
-        Some((template.text, constants.collect()))
+        let template = Template::of(sql, &[])?;
+        let written = |constant| match constant {
+            Constant::Written(kind, text) => (kind, text),
+            Constant::Given(value) => panic!("{value} was not given"),
+        };
+        Some((template.text, template.constants.into_iter().map(written).collect()))
     }
 
     #[test]
@@ -197,6 +213,28 @@ mod tests {
         let (text, constants) = of("SELECT (SELECT 1 FROM t WHERE f(d = 'a')) = 'b' FROM t WHERE (d = 'c')").unwrap();
         assert_eq!(text, "SELECT (SELECT 1 FROM t WHERE f(d = $1)) = 'b' FROM t WHERE (d = $2)");
         assert_eq!(constants.len(), 2);
+    }
+
+    #[test]
+    fn parameters_behind_comparisons_in_where_are_open() {
+        let (one, two) = (ScalarValue::from("one"), ScalarValue::Date32(Some(2)));
+        let of = |sql: &str| Template::of(sql, &[one.clone(), two.clone()]);
+        let given = |value: &ScalarValue| Constant::Given(value.clone());
+        let template = of("SELECT count(*) FROM t WHERE time >= $2 AND d = 'a' AND e = $1 AND time < $2").unwrap();
+        assert_eq!(template.text, "SELECT count(*) FROM t WHERE time >= $1 AND d = $2 AND e = $3 AND time < $4");
+        let written = Constant::Written(Kind::Text, "a".to_owned());
+        assert_eq!(template.constants, [given(&two), written, given(&one), given(&two)]);
+        for sql in [
+            "SELECT $1, count(*) FROM t",
+            "SELECT count(*) FROM t WHERE d <> $1",
+            "SELECT count(*) FROM t WHERE d = $3",
+            "SELECT count(*) FROM t WHERE d = $0",
+            "SELECT count(*) FROM t WHERE d = ?",
+            "SELECT count(*) FROM t WHERE time >= TIMESTAMP $1",
+            "SELECT count(*) FROM t WHERE d = 'a' LIMIT $1",
+        ] {
+            assert_eq!(of(sql), None, "{sql}");
+        }
     }
 
     #[test]

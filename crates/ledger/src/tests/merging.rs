@@ -73,6 +73,14 @@ fn within(ledger: &Ledger, from: i64, until: i64) -> Vec<Entry> {
     ledger.snapshot().current(&product(), range).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
+/// The same, in parts that each begin with a segment.
+fn in_parts(ledger: &Ledger, from: i64, until: i64) -> Vec<Entry> {
+    let snapshot = ledger.snapshot();
+    let parts = snapshot.parted(&product(), hour(from)..hour(until), 1, 1).unwrap();
+    let of_part = |part| snapshot.current(&product(), Some(part)).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+    parts.into_iter().flat_map(of_part).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
@@ -124,6 +132,7 @@ proptest! {
         for (from, length) in ranges {
             prop_assert_eq!(within(&merging, from, from + length), within(&plain, from, from + length));
             prop_assert_eq!(windows(&merging, from, from + length), windows(&plain, from, from + length));
+            prop_assert_eq!(in_parts(&merging, from, from + length), within(&plain, from, from + length));
         }
         for index in 0..forger.entries.len() as u64 {
             let body = |ledger: &Ledger| ledger.entries(&product(), index, 1).ok();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::fixture::{Table, World, contract, lines, now, row};
+use super::fixture::{Row, Table, World, contract, counting, lines, now, row};
 use crate::asking::Asker;
 use crate::engine::{Answer, QueryOptions};
 use crate::limits::Limits;
@@ -10,16 +10,20 @@ use crate::shelf::{Listed, Shelf};
 
 /// A product of 40 hours and two streets, asked with room for what is read of so many cells.
 async fn is_merged(sql: &str) -> bool {
-    let hours = contract(
+    let hours = counting(
         "traffic.flow",
         &["street", "kind"],
         "grain: 1 hour, start: 2020-03-01",
-        &[("cars", "unit: \"1\"")],
+        &[("cars", "unit: \"1\", publish: [count, sum, sum_squares, min, max, quantiles]")],
+        &["driver"],
         None,
     );
     let streets = |hour: i64| {
         let at = format!("2020-03-0{}T{:02}:30:00Z", 1 + hour / 24, hour % 24);
-        (0..50).map(move |street| row(&at, &[&format!("street {street}"), "all"], &[Some(hour + street)]))
+        (0..50).map(move |street| Row {
+            distinct: vec![Some(format!("driver {}", hour * street))],
+            ..row(&at, &[&format!("street {street}"), "all"], &[Some(hour + street)])
+        })
     };
     let rows = (6..46).flat_map(streets).collect();
     let world = World::new("America/New_York", vec![Table { contract: hours, rows }]);
@@ -58,6 +62,9 @@ async fn what_no_function_tells_apart_is_merged() {
          JOIN (SELECT kind, count(cars) AS n FROM flow GROUP BY 1) AS b ON a.kind = b.kind",
         "SELECT (SELECT avg(cars) FROM flow WHERE street = 'street 1') AS a, \
                 (SELECT avg(cars) FROM flow WHERE time < '2020-03-02') AS b",
+        "SELECT date_trunc('day', time), median(cars), approx_distinct(driver), sum(cars) FROM flow GROUP BY 1",
+        "SELECT kind, approx_percentile_cont(0.9) WITHIN GROUP (ORDER BY cars), error_bound(approx_distinct(driver)) \
+         FROM flow WHERE street <> 'street 3' GROUP BY 1",
     ] {
         assert!(is_merged(sql).await, "{sql}");
     }

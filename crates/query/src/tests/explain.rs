@@ -9,7 +9,7 @@ use super::answers::new_york;
 use super::fixture::{lines, now};
 use crate::engine::QueryOptions;
 use crate::question::Question;
-use crate::shelf::{Listed, Shelf};
+use crate::shelf::Shelf;
 
 #[tokio::test]
 async fn explain_tells_which_releases_are_read() {
@@ -18,9 +18,7 @@ async fn explain_tells_which_releases_are_read() {
                JOIN (SELECT borough, count(*) AS n FROM health.emergency GROUP BY 1) AS b ON a.borough = b.borough";
     let node = new_york().node();
     let Shelf::Listed(listed) = &node.shelf else { panic!("it is listed") };
-    let Listed { standings, contracts, entries, .. } = listed.as_ref();
-    let (standings, contracts, entries) = (standings.clone(), contracts.clone(), entries.clone());
-    let merged = Shelf::Listed(Arc::new(Listed { standings, contracts, entries, merged: true }));
+    let merged = Shelf::Listed(Arc::new(listed.otherwise(true, 0)));
     for (shelf, segments, entries) in [(&node.shelf, 0, [31, 27]), (&merged, 1, [0, 0])] {
         let answer = node.asker.ask(shelf, sql, now(), &QueryOptions::default()).await.unwrap();
         let prepared = node.asker.prepare(shelf, &Question::from(sql), &[], now(), &QueryOptions::default()).await;

@@ -148,7 +148,7 @@ impl World {
 
     /// A node's asker and snapshot over the releases alone.
     pub(super) fn node(self) -> Node {
-        let asker = Asker::new(self.city(), Limits::default()).unwrap();
+        let asker = Asker::new(self.city(), Limits { helpers: 2, ..Limits::default() }).unwrap();
         Node { asker, shelf: Shelf::Listed(Arc::new(self.listed)) }
     }
 
@@ -323,16 +323,17 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// The answer, which must be the same whether releases come one by one or in segments, and whether the question is
-    /// planned, planned so that its plan can be kept, or answered by a plan that was kept.
+    /// The answer, which must be the same whether releases come one by one or in segments, in one stretch or in many,
+    /// and whether the question is planned, planned so that its plan can be kept, or answered by a plan that was kept.
     pub(super) async fn answer(&self, sql: &str) -> Result<Answer, QueryError> {
         let answer = self.asker.ask(&self.shelf, sql, now(), &QueryOptions::default()).await;
         if let Shelf::Listed(listed) = &self.shelf {
-            let Listed { standings, contracts, entries, .. } = listed.as_ref();
-            let (standings, contracts, entries) = (standings.clone(), contracts.clone(), entries.clone());
-            let merged = Shelf::Listed(Arc::new(Listed { standings, contracts, entries, merged: true }));
-            let merged = self.asker.ask(&merged, sql, now(), &QueryOptions::default()).await;
+            let otherwise =
+                |merged, stretch_entries| Shelf::Listed(Arc::new(listed.otherwise(merged, stretch_entries)));
+            let merged = self.asker.ask(&otherwise(true, 0), sql, now(), &QueryOptions::default()).await;
             let again = self.asker.ask(&self.shelf, sql, now(), &QueryOptions::default()).await;
+            let parted = self.asker.ask(&otherwise(false, 7), sql, now(), &QueryOptions::default()).await;
+            let both = self.asker.ask(&otherwise(true, 11), sql, now(), &QueryOptions::default()).await;
             let told = |answer: &Result<Answer, QueryError>| match answer {
                 Ok(answer) => {
                     let mut lines = lines(&answer.batches);
@@ -342,6 +343,8 @@ impl Node {
                 Err(error) => Err(std::mem::discriminant(error)),
             };
             assert_eq!(told(&again), told(&answer), "{sql}");
+            assert!(sql.starts_with("EXPLAIN") || told(&parted) == told(&answer), "{sql}\n{:?}", told(&parted));
+            assert!(sql.starts_with("EXPLAIN") || told(&both) == told(&answer), "{sql}\n{:?}", told(&both));
             // what is read from where is what EXPLAIN tells
             assert!(
                 sql.starts_with("EXPLAIN") || told(&merged) == told(&answer),

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::ScalarValue;
+
 use super::answers::new_york;
 use super::fixture::{lines, now};
 use crate::engine::{QueryOptions, WindowCut};
 use crate::error::{QueryError, RefusalCode};
-use crate::shelf::{Listed, Shelf};
+use crate::question::Question;
+use crate::shelf::Shelf;
 
 fn told(answer: &Result<crate::engine::Answer, QueryError>) -> Result<(Vec<String>, String, Vec<String>), String> {
     match answer {
@@ -147,17 +151,54 @@ async fn a_grant_that_ends_ends_the_plan() {
     }
     assert_eq!(node.asker.plans().count().1, 1);
     let Shelf::Listed(listed) = &node.shelf else { panic!("it is listed") };
-    let Listed { standings, contracts, entries, .. } = listed.as_ref();
-    let (mut standings, contracts, entries) = (standings.clone(), contracts.clone(), entries.clone());
+    let mut refused = listed.otherwise(false, 0);
+    let standings = refused.standings.iter_mut();
     standings
-        .iter_mut()
         .filter(|standing| standing.product.domain.as_str() == "traffic")
         .for_each(|standing| standing.granted = false);
-    let refused = Shelf::Listed(Arc::new(Listed { standings, contracts, entries, merged: false }));
+    let refused = Shelf::Listed(Arc::new(refused));
     for _ in 0..3 {
         let error = node.asker.ask(&refused, sql, now(), &QueryOptions::default()).await.unwrap_err();
         assert!(matches!(error, QueryError::NotGranted { .. }), "{error:?}");
     }
+}
+
+/// A parameter is as open as a text in its place: the same plan answers for both, where the value is what it stands for.
+#[tokio::test]
+async fn a_question_with_parameters_is_answered_by_a_plan_that_was_kept() {
+    let at = |text: &str| ScalarValue::from(text).cast_to(&DataType::Timestamp(TimeUnit::Microsecond, None)).unwrap();
+    let sql = "SELECT date_trunc('week', time) AS w, avg(speed), count(*) FROM taxi \
+               WHERE borough = $2 AND time >= $1 GROUP BY 1";
+    let node = new_york().node();
+    let options = QueryOptions::default();
+    for (from, borough) in [
+        (at("2020-03-05"), "Queens".into()),
+        (at("2020-03-06"), "Bronx".into()),
+        (ScalarValue::Date32(Some(18_330)), "Queens".into()),
+        ("2020-03-08".into(), "Queens".into()),
+        (at("2020-03-05T00:30:00"), "Queens".into()),
+        ("never".into(), "Queens".into()),
+        (at("2020-03-05"), ScalarValue::Utf8(None)),
+        (at("2020-03-05"), ScalarValue::Int64(Some(3))),
+        (at("2020-03-05"), at("2020-03-05")),
+        (ScalarValue::Utf8(None), "Queens".into()),
+        (at("2020-03-06"), "Manhattan".into()),
+    ] {
+        let question = Question { sql: sql.to_owned(), parameters: vec![from, borough], domain: None };
+        let fresh = new_york().node();
+        let expected = fresh.asker.ask(&fresh.shelf, question.clone(), now(), &options).await;
+        let answer = node.asker.ask(&node.shelf, question.clone(), now(), &options).await;
+        assert_eq!(told(&answer), told(&expected), "{question:?}");
+    }
+    assert_eq!(node.asker.plans().count(), (1, 1));
+    let written = sql.replace("$2", "'Queens'").replace("$1", "'2020-03-05'");
+    node.asker.ask(&node.shelf, written.as_str(), now(), &options).await.unwrap();
+    assert_eq!(node.asker.plans().count(), (1, 1));
+    // a text's plan is not one for a time
+    let timed = sql.replace("$2", "TIMESTAMP '2020-03-05 00:00:00'").replace("$1", "'2020-03-05'");
+    let fresh = new_york().node();
+    let expected = fresh.asker.ask(&fresh.shelf, timed.as_str(), now(), &options).await;
+    assert_eq!(told(&node.asker.ask(&node.shelf, timed.as_str(), now(), &options).await), told(&expected));
 }
 
 #[tokio::test]
