@@ -42,9 +42,9 @@ def resident_kib(process):
 class City:
     """A city in a folder of its own, and the commands of the binary under measure."""
 
-    def __init__(self, binary, folder):
+    def __init__(self, binary, folder, zone="Europe/Copenhagen"):
         self.binary, self.folder, self.nodes, self.listens = str(binary), Path(folder), {}, []
-        self.run("city", "init", self.folder / "office", "--name", "Aarhus", "--timezone", "Europe/Copenhagen")
+        self.run("city", "init", self.folder / "office", "--name", "Aarhus", "--timezone", zone)
 
     def run(self, *arguments):
         done = subprocess.run([self.binary, *map(str, arguments)], capture_output=True, text=True)
@@ -52,7 +52,8 @@ class City:
             sys.exit(f"civicmesh {' '.join(map(str, arguments))}\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def start(self, domain, contracts=()):
+    def start(self, domain, contracts=(), amend=None):
+        """Enrolls and runs a node; `amend` is given the text of its node.toml, and gives another."""
         home, listen = self.folder / domain, f"127.0.0.1:{free_port()}"
         seeds = [word for seed in self.listens for word in ("--seed", seed)]
         self.run("city", "enroll", self.folder / "office", "--domain", domain, "--listen", listen,
@@ -60,6 +61,8 @@ class City:
         self.listens.append(listen)
         for contract in contracts:
             shutil.copy(contract, home / "contracts")
+        if amend:
+            (home / "node.toml").write_text(amend((home / "node.toml").read_text()))
         log = open(home / "node.log", "w")
         self.nodes[domain] = subprocess.Popen([self.binary, "node", "run", str(home)], stdout=log, stderr=log)
         self.wait(lambda: subprocess.run([self.binary, "status", "--node", str(home)], capture_output=True).returncode == 0)

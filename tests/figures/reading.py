@@ -5,8 +5,11 @@ servers joined by postgres_fdw, in one run on one machine.
     cargo build --profile figures --workspace --bins --benches
     python3 tests/figures/reading.py --json figures.json
 
-The bench (crates/query/benches/reading.rs) draws rows, releases them, merges and asks within its own process: no wire is
-measured. DuckDB, from PyPI, in a virtual environment that is made for it, asks the same of its own tables, in one local
+The bench (crates/query/benches/reading.rs) draws rows, releases them, merges and asks within its own process. A year by
+month is asked in two ways: anew (`month_ms`), each time of an engine that kept nothing of an earlier answer, which is what
+DuckDB's figure is set beside, as DuckDB keeps no answers; and again (`month_again_ms`), of one that may use what it merged
+before. The same load of 64 clients is also asked of a running node over PostgreSQL's wire with TLS, from a process of its
+own on the same cores (tests/figures/wire.rs). DuckDB, from PyPI, in a virtual environment that is made for it, asks the same of its own tables, in one local
 database file; PostgreSQL, where Debian's is installed, has each domain's raw rows on a server of its own, and the one with
 the fewest asks. Every answer is compared with DuckDB's. Times are medians in milliseconds of one client that asks again
 and again; `first` is the first answer after the ledger was opened anew, `cpu` the processor time of one answer.
@@ -21,7 +24,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import date, timedelta
 from pathlib import Path
+
+from measure import City, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 JOIN = """
@@ -176,6 +182,7 @@ def year(binary, python, days, where):
             "duckdb_month_first_ms": round(theirs["first"], 2), "duckdb_month_ms": round(theirs["ms"], 2),
             "duckdb_month_cpu_ms": round(theirs["cpu"], 2), "duckdb": theirs["version"],
             "month_times_duckdb": round(theirs["ms"] / ours["month_ms"], 2),
+            "month_again_times_duckdb": round(theirs["ms"] / ours["month_again_ms"], 2),
         }
 
 
@@ -193,13 +200,33 @@ def city(binary, python, days, where, with_postgres):
             ms, rows = postgres(folder)
             same((Path(folder) / "join.txt").read_text(), rows)
             figures |= {"postgres_fdw_join_ms": round(ms, 1), "join_times_postgres_fdw": round(ms / ours["join_ms"], 1)}
+        figures |= wire(folder, days)
     with tempfile.TemporaryDirectory(dir=where) as folder:
         tenfold = bench(binary, "city", folder, days, 10)
     return figures | {"join_ms_of_ten_times_the_rows": tenfold["join_ms"], "join_cpu_ms_of_ten_times_the_rows": tenfold["join_cpu_ms"]}
 
 
-def newest_bench():
-    found = [file for file in (ROOT / "target/figures/deps").glob("reading-*") if not file.suffix and os.access(file, os.X_OK)]
+def wire(folder, days):
+    """The traffic of the city at a node of its own, asked by 64 clients over PostgreSQL's wire."""
+    rows, port = Path(folder) / "traffic.csv", free_port()
+    listens = f'[node]\ndepartment_postgres_listen = "127.0.0.1:{port}"\n'
+    city = City(ROOT / "target/figures/civicmesh", Path(folder) / "wire", "UTC")
+    try:
+        amend = lambda text: text.replace("[node]\n", listens, 1) + "\n[limits]\nqueries_max = 64\n"
+        home = city.start("traffic", [ROOT / "tests/figures/districts.yaml"], amend)
+        until = date(2025, 1, 1) + timedelta(days)
+        city.run("ingest", "--node", home, "--dataset", "flow", f"--complete={until}", rows)
+        figures = {}
+        for way in ("simple", "extended"):
+            told = bench(newest("wire"), f"127.0.0.1:{port}", home, days, way)
+            figures |= {f"wire_{way}_{what}": figure for what, figure in told.items()}
+        return figures
+    finally:
+        city.stop()
+
+
+def newest(bench):
+    found = [file for file in (ROOT / "target/figures/deps").glob(f"{bench}-*") if not file.suffix and os.access(file, os.X_OK)]
     return max(found, key=lambda file: file.stat().st_mtime, default=None)
 
 
@@ -212,10 +239,16 @@ def show(figures):
     lines.append(("the same of ten times the rows", f"{figures['city']['join_ms_of_ten_times_the_rows']} ms", ""))
     lines.append(("a district's day, 64 clients in the process", f"{figures['city']['day_answers_a_second']} answers/s",
                   f"p99 {figures['city']['day_p99_ms']} ms (to reach: 2000, 100)"))
+    for way, says in (("simple", "as text"), ("extended", "prepared, with parameters")):
+        lines.append((f"the same over the wire, {says}", f"{figures['city'][f'wire_{way}_answers_a_second']} answers/s",
+                      f"p99 {figures['city'][f'wire_{way}_p99_ms']} ms; the clients took "
+                      f"{figures['city'][f'wire_{way}_client_cpu_seconds']} s of processor in 10 s"))
     if "year" in figures:
         found = figures["year"]
         lines.append((f"{found['cells']} one-minute cells by month", f"{found['month_ms']} ms, first {found['month_first_ms']} ms",
                       f"{found['month_times_duckdb']} times DuckDB over cells (to reach: 1)"))
+        lines.append(("the same, asked again", f"{found['month_again_ms']} ms",
+                      f"{found['month_again_times_duckdb']} times DuckDB, which keeps no answers"))
         lines.append(("their bytes", str(found["ledger_folder_bytes"]), f"{found['ledger_to_parquet']} of zstd Parquet (to reach: 1)"))
     for what, reached, beside in lines:
         print(f"{what:45} {reached:32} {beside}", file=sys.stderr)
@@ -223,7 +256,7 @@ def show(figures):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("binary", type=Path, nargs="?", default=newest_bench(), help="the bench; the newest in target/figures")
+    parser.add_argument("binary", type=Path, nargs="?", default=newest("reading"), help="the bench; the newest in target/figures")
     parser.add_argument("--days", type=int, default=365, help="days of one-minute windows; 0 leaves them out")
     parser.add_argument("--city-days", type=int, default=30)
     parser.add_argument("--python", type=Path, help="a Python that has duckdb")
