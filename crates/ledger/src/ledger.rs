@@ -100,9 +100,10 @@ impl Ledger {
         product.domain == self.domain
     }
 
-    /// Every product of which a contract is known, own and replicas, in the order of their names.
-    pub fn products(&self) -> Result<Vec<ProductId>, LedgerError> {
-        Ok(records(&self.store)?.into_iter().map(|(product, _)| product).collect())
+    /// Every product of one domain of which a contract is known, in the order of their names: what costs as much however
+    /// many others there are in the city.
+    pub fn products_of(&self, domain: &DomainName) -> Result<Vec<ProductId>, LedgerError> {
+        Ok(records_of(&self.store, domain)?.into_iter().map(|(product, _)| product).collect())
     }
 
     /// The state of a product's log, once it has an entry.

@@ -28,10 +28,7 @@ impl Shelf {
     /// Every product that the domain shares with anyone, with what the peer may know of it.
     pub(super) fn list(&self, ledger: &Ledger) -> Result<Vec<Listed>, LedgerError> {
         let mut listed = Vec::new();
-        for product in ledger.products()? {
-            if product.domain != self.own {
-                continue;
-            }
+        for product in ledger.products_of(&self.own)? {
             match self.standing(ledger, &product) {
                 Ok(standing) => listed.extend(standing.map(|standing| Listed { product, standing })),
                 Err(error @ LedgerError::Store(_)) => return Err(error),

@@ -58,7 +58,7 @@ fn contracts_are_found_by_hash_after_a_restart_without_their_dataset() {
     let stored = ledger.contract_by_hash(&contract.hash()).unwrap().unwrap();
     assert_eq!(*stored, public(&contract));
     assert_eq!(ledger.contract_by_hash(&Hash32([0; 32])).unwrap(), None);
-    assert_eq!(ledger.products().unwrap(), [product()]);
+    assert_eq!(ledger.products_of(&product().domain).unwrap(), [product()]);
 }
 
 #[test]

@@ -176,7 +176,11 @@ fn a_replica_that_is_dropped_is_pulled_anew_and_its_owner_heard_again() {
     drop(ledger);
 
     let ledger = open("transit", &disk, None);
-    assert_eq!(ledger.products().unwrap(), [id("traffic", "trips2")], "the neighbour stays");
+    assert_eq!(
+        ledger.products_of(&"traffic".parse().unwrap()).unwrap(),
+        [id("traffic", "trips2")],
+        "the neighbour stays"
+    );
     assert_eq!(ledger.contract_by_hash(&contract.hash()), Ok(None));
     assert_eq!(ledger.stored(&product()).unwrap(), Default::default());
     ledger.adopt_contract(&public(&contract), NOW).unwrap();
