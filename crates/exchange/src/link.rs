@@ -9,7 +9,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use civicmesh_model::{hash::Hash32, names::DomainName, time::UtcMicros};
+use civicmesh_model::{
+    hash::Hash32,
+    names::DomainName,
+    time::{Span, UtcMicros},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::oneshot,
@@ -182,6 +186,10 @@ pub trait Listener: Send {
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> UtcMicros;
+
+    /// Time since some moment before, as it is measured without the time of day: it goes on evenly and never back, whatever
+    /// the clock is set to. What judges whether the clock jumped.
+    fn measured(&self) -> Span;
 }
 
 /// Gives random bytes.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use civicmesh_model::time::UtcMicros;
+use civicmesh_model::time::{Span, UtcMicros};
 use ring::rand::{SecureRandom, SystemRandom};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -43,6 +43,10 @@ impl HandClock {
 impl Clock for HandClock {
     fn now(&self) -> UtcMicros {
         UtcMicros(self.0.load(SeqCst))
+    }
+
+    fn measured(&self) -> Span {
+        self.now().since(START)
     }
 }
 

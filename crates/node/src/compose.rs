@@ -19,6 +19,7 @@ use civicmesh_exchange::traffic::Traffic;
 use civicmesh_ledger::{CountError, Ledger, LedgerError, VaultMark};
 use civicmesh_model::contract::{Contract, Finding, Method, Severity};
 use civicmesh_model::names::{DatasetName, DomainName, ProductId};
+use civicmesh_model::time::Span;
 use civicmesh_model::vault_id::VaultId;
 use civicmesh_query::{CityView, Engine, QueryError};
 use civicmesh_store::StoreError;
@@ -182,8 +183,8 @@ pub(crate) struct Parts {
     /// Room for answers that are on their way.
     pub(crate) outgoing: department::Outgoing,
     pub(crate) tasks: Tasks,
-    /// When the clock was last looked at, as the node measures time without it.
-    pub(crate) clock_look: Mutex<Option<Instant>>,
+    /// When the clock was last looked at, as the node [measures](civicmesh_exchange::link::Clock::measured) time without it.
+    pub(crate) clock_look: Mutex<Option<Span>>,
 }
 
 impl Parts {

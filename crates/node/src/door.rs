@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use civicmesh_exchange::link::run_blocking;
 use civicmesh_ledger::Ledger;
+use civicmesh_model::names::DatasetName;
 use civicmesh_proto::department::v1 as wire;
 use civicmesh_query::{Answer, QueryOptions, Question};
+use civicmesh_vault::{KeptDay, VaultError};
 use tokio::sync::Semaphore;
 
 use crate::client::{Complete, IngestSummary};
@@ -115,6 +117,15 @@ impl Door {
     /// The releases and replicas, for reading: nothing but the gate and the verifying decoder makes what it stores.
     pub fn ledger(&self) -> &Ledger {
         &self.parts.ledger
+    }
+
+    /// The days of which raw observations of a dataset are stored, and how many rows retention has removed: their number,
+    /// and nothing of what they say.
+    ///
+    /// # Errors
+    /// Where the vault cannot be read.
+    pub fn kept(&self, dataset: &DatasetName) -> Result<(Vec<KeptDay>, u64), VaultError> {
+        Ok((self.parts.vault.kept(dataset)?, self.parts.vault.counts(dataset)?.dropped))
     }
 
     /// How many of its places are taken.

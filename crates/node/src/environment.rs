@@ -8,12 +8,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use civicmesh_exchange::link::{Blocking, BoxedIo, Clock, Entropy, Listener, Network};
 use civicmesh_exchange::tls::{Encrypted, Handshake};
-use civicmesh_model::time::UtcMicros;
+use civicmesh_model::time::{Span, UtcMicros};
 use civicmesh_store::Hook;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::net::{TcpListener, TcpStream};
@@ -50,7 +50,7 @@ impl Environment {
     /// The real world: the system's clock and randomness, TCP, tokio's blocking threads, the disk.
     pub fn real() -> Environment {
         Environment {
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SystemClock { begun: Instant::now() }),
             entropy: Arc::new(SystemEntropy(SystemRandom::new())),
             network: Arc::new(Tcp),
             handshake: Arc::new(Encrypted),
@@ -68,8 +68,10 @@ impl Storage {
     }
 }
 
-/// The system's clock.
-struct SystemClock;
+/// The system's clocks: of day, and the one that only goes on.
+struct SystemClock {
+    begun: Instant,
+}
 
 impl Clock for SystemClock {
     fn now(&self) -> UtcMicros {
@@ -78,6 +80,10 @@ impl Clock for SystemClock {
             Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
         };
         UtcMicros(micros)
+    }
+
+    fn measured(&self) -> Span {
+        Span::from_micros(i64::try_from(self.begun.elapsed().as_micros()).unwrap_or(i64::MAX))
     }
 }
 

@@ -133,8 +133,9 @@ pub(crate) fn retain(parts: &Parts) {
 
 /// Whether the clock, which shows `now`, may decide what is dropped.
 fn clock_is_trusted(parts: &Parts, now: UtcMicros) -> Result<bool, VaultError> {
-    let last = parts.clock_look.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
-    let measured = last.map(|last| Span::from_micros(i64::try_from(last.elapsed().as_micros()).unwrap_or(i64::MAX)));
+    let here = parts.environment.clock.measured();
+    let last = parts.clock_look.lock().unwrap_or_else(PoisonError::into_inner).replace(here);
+    let measured = last.map(|last| Span::from_micros(here.micros().saturating_sub(last.micros())));
     let look = parts.vault.look_at_clock(now, measured)?;
     if look.steady_since == now {
         tracing::warn!(clock = %now, "the clock is new to this node, or jumped: nothing is dropped for its age until it was steady for a day");

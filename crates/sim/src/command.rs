@@ -1,31 +1,32 @@
 //! The commands `run`, `fuzz`, `up` and `fault`.
 
-use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use civicmesh_sim::central::{self, Compared, Comparison};
 use civicmesh_sim::check::CHECKERS;
 use civicmesh_sim::city::City;
 use civicmesh_sim::fuzz;
+use civicmesh_sim::growth::{self, Growth};
 use civicmesh_sim::outcome::Outcome;
 use civicmesh_sim::report::{self, of_run};
 use civicmesh_sim::run::{Progress, run};
 use civicmesh_sim::scenario::Scenario;
 use civicmesh_sim::up::command::{FaultCommand, UpCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::news::{News, out, say};
 
 /// A checker found something.
 const FOUND: u8 = 1;
 /// The scenario cannot be run.
 const UNUSABLE: u8 = 2;
-/// Ended by Ctrl-C.
+/// Ended by Ctrl-C, or SIGTERM.
 const INTERRUPTED: u8 = 130;
 /// Longest wait for nodes on loopback to end.
 const NODES_END: Duration = Duration::from_secs(10);
@@ -40,7 +41,8 @@ const NODES_END: Duration = Duration::from_secs(10);
 #[command(
     after_help = "Examples:\n  civicmesh sim run deploy/sim/first-city.toml\n  civicmesh sim run deploy/sim/storm.toml --seed \
                         7 --out storm\n  civicmesh sim fuzz --minutes 10 --keep failures\n\nExit codes: 0 nothing was found, 1 a \
-                        checker found something, 2 the scenario cannot be run, 130 ended by Ctrl-C."
+                        checker found something, 2 the scenario cannot be run, 130 ended by Ctrl-C or \
+                        SIGTERM, which leave a report of what came so far."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -121,24 +123,54 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Sets `stopped` at the first Ctrl-C, for as long as what it returns lives.
+/// Sets `stopped` at the first Ctrl-C or SIGTERM, for as long as what it returns lives.
 fn on_interrupt(stopped: &Arc<AtomicBool>) -> Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let stopped = Arc::clone(stopped);
     runtime.spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
+        if civicmesh_node::termination().await.is_ok() {
             stopped.store(true, SeqCst);
         }
     });
     Ok(runtime)
 }
 
-/// Runs a scenario: one that compares on real nodes and in real time, any other in the simulation.
+/// Runs a scenario: one that compares on real nodes and in real time, any other in the simulation, one that grows many times.
 fn run_file(command: &RunCommand, stopped: &Arc<AtomicBool>) -> Result<ExitCode> {
     match Comparison::read(&command.scenario)? {
         Some(comparison) => compare(&comparison, command),
-        None => on_interrupt(stopped).and_then(|_listening| run_one(command, stopped)),
+        None => {
+            let _listening = on_interrupt(stopped)?;
+            match Growth::read(&command.scenario)? {
+                Some(growth) => grow(&growth, command, stopped),
+                None => run_one(command, stopped),
+            }
+        }
     }
+}
+
+/// Runs a city again and again, each time with more departments.
+fn grow(growth: &Growth, command: &RunCommand, stopped: &AtomicBool) -> Result<ExitCode> {
+    let mut news = News::new(&growth.title);
+    let grown = growth::run_all(growth, command.seed, &mut |departments, progress| {
+        news.tell(progress.at, progress.whole, || format!("{departments} departments"));
+        if stopped.load(SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    news.end();
+    let figures = growth::figures(growth, &grown)?;
+    match command.format {
+        Format::Text => growth::lines(growth, &grown).iter().for_each(|line| out(line)),
+        Format::Json => out(&serde_json::to_string_pretty(&grown)?),
+    }
+    if let Some(folder) = &command.out {
+        say(&format!("report: {}", report::write(&figures, folder)?.display()));
+    }
+    let found = grown.points.iter().any(|point| !point.findings.is_empty());
+    Ok(match (found, grown.interrupted) {
+        (true, _) => ExitCode::from(FOUND),
+        (false, true) => ExitCode::from(INTERRUPTED),
+        (false, false) => ExitCode::SUCCESS,
+    })
 }
 
 /// The first Ctrl-C ends a comparison where it is; its report tells what was measured by then.
@@ -174,17 +206,15 @@ fn compare(comparison: &Comparison, command: &RunCommand) -> Result<ExitCode> {
 
 fn run_one(command: &RunCommand, stopped: &AtomicBool) -> Result<ExitCode> {
     let scenario = Scenario::read(&command.scenario)?;
-    let bar = bar(&scenario.title);
+    let mut news = News::new(&scenario.title);
     let outcome = run(&scenario, command.seed, &mut |progress: Progress| {
-        bar.set_length(progress.whole);
-        bar.set_position(progress.at.min(progress.whole));
-        bar.set_message(match progress.findings {
+        news.tell(progress.at, progress.whole, || match progress.findings {
             0 => format!("day {}", progress.at / 86_400 + 1),
             findings => format!("day {}, {findings} findings", progress.at / 86_400 + 1),
         });
         if stopped.load(SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
-    bar.finish_and_clear();
+    news.end();
     if command.trace {
         outcome.trace.iter().for_each(|line| out(line));
     }
@@ -227,7 +257,7 @@ fn tell(outcome: &Outcome) {
     let days = outcome.seconds as f64 / 86_400.0;
     out(&format!("{} (seed {})", outcome.title, outcome.seed));
     if outcome.interrupted {
-        out("ended by Ctrl-C before its time: what follows is as far as it came");
+        out("ended before its time, by Ctrl-C or SIGTERM: what follows is as far as it came");
     }
     out(&format!("{} nodes, {days:.1} days, {rows} rows taken in, {bytes} bytes between nodes", outcome.nodes.len()));
     let answered = outcome.questions.iter().filter(|question| question.error.is_none()).count();
@@ -248,7 +278,6 @@ fn tell(outcome: &Outcome) {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // minutes are those of whoever waits
 fn run_many(command: &FuzzCommand, stopped: &AtomicBool) -> Result<ExitCode> {
     let base = match &command.scenario {
         Some(file) => Scenario::read(file)?,
@@ -257,33 +286,40 @@ fn run_many(command: &FuzzCommand, stopped: &AtomicBool) -> Result<ExitCode> {
     if let Some(folder) = &command.keep {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
-    let begun = Instant::now();
+    let mut news = News::new("fuzzing");
     let until = Duration::from_secs(60 * command.minutes.unwrap_or(1));
     let (first, last) = command.seeds.unwrap_or((0, u64::MAX));
-    let bar = bar("fuzzing");
-    bar.set_length(command.seeds.map_or(until.as_secs(), |(first, last)| last - first));
     let (mut tried, mut failed) = (0_u64, 0_u64);
     for seed in first..last {
-        let over = command.seeds.is_none() && begun.elapsed() >= until;
+        let over = command.seeds.is_none() && news.elapsed() >= until;
         if over || stopped.load(SeqCst) {
             break;
         }
         let mut going = || if stopped.load(SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        let failure = fuzz::try_seed(&base, seed, &mut going)?;
-        if stopped.load(SeqCst) {
-            break;
+        match fuzz::try_seed(&base, seed, &mut going)? {
+            Some(failure) => {
+                failed += 1;
+                news.aside(|| keep(&failure, command.keep.as_deref()))?;
+            }
+            // a run that was cut says nothing of its seed
+            None if stopped.load(SeqCst) => break,
+            None => {}
         }
         tried += 1;
-        bar.set_position(if command.seeds.is_some() { tried } else { begun.elapsed().as_secs() });
-        if let Some(failure) = failure {
-            failed += 1;
-            bar.suspend(|| keep(&failure, command.keep.as_deref()))?;
-        }
-        bar.set_message(format!("{tried} seeds, {failed} failed"));
+        let (at, whole) = match command.seeds {
+            Some((first, last)) => (tried, last - first),
+            None => (news.elapsed().as_secs(), until.as_secs()),
+        };
+        news.tell(at, whole, || format!("{tried} seeds, {failed} failed"));
     }
-    bar.finish_and_clear();
-    out(&format!("{tried} seeds in {:.0} s, {failed} failed", begun.elapsed().as_secs_f64()));
-    Ok(if failed > 0 { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
+    news.end();
+    let ended = if stopped.load(SeqCst) { ", ended before its time" } else { "" };
+    out(&format!("{tried} seeds in {:.0} s, {failed} failed{ended}", news.elapsed().as_secs_f64()));
+    Ok(match (failed, stopped.load(SeqCst)) {
+        (0, false) => ExitCode::SUCCESS,
+        (0, true) => ExitCode::from(INTERRUPTED),
+        (_, _) => ExitCode::from(FOUND),
+    })
 }
 
 fn keep(failure: &fuzz::Failure, folder: Option<&Path>) -> Result<()> {
@@ -297,23 +333,4 @@ fn keep(failure: &fuzz::Failure, folder: Option<&Path>) -> Result<()> {
         std::fs::write(&trace, failure.outcome.trace.join("\n")).with_context(|| trace.display().to_string())?;
     }
     Ok(())
-}
-
-fn bar(title: &str) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{prefix} {bar:30} {percent:>3} %  {msg}  {elapsed}");
-    ProgressBar::with_draw_target(Some(1), target)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        .with_prefix(title.to_owned())
-}
-
-/// A line for whoever reads the output. A reader that is gone needs none.
-fn out(line: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
-}
-
-/// A line for whoever watches.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -39,6 +39,7 @@ pub fn base() -> Scenario {
         pull_s: 2 * HOUR_S,
         backoff_s_max: 2 * HOUR_S,
         reload_s: 12 * HOUR_S,
+        retention_s: 12 * HOUR_S,
         ask_s: 20 * HOUR_S,
         look_s: 10 * HOUR_S,
         settle_s: 8 * HOUR_S,
@@ -156,22 +157,25 @@ impl Failure {
     }
 }
 
-/// Runs the scenario of a seed; where it fails, shrinks it.
+/// Runs the scenario of a seed; where it fails, shrinks it. Ended early by `going`, it gives what failed as far as it is
+/// shrunk.
 ///
 /// # Errors
 /// As [`run`].
 pub fn try_seed(base: &Scenario, seed: u64, going: &mut dyn FnMut() -> ControlFlow<()>) -> Result<Option<Failure>> {
     let scenario = draw(base, seed)?;
-    let outcome = run(&scenario, seed, &mut |_| going())?;
+    let mut outcome = run(&scenario, seed, &mut |_| going())?;
     let Some(first) = outcome.findings.first().map(|finding| finding.checker.clone()) else { return Ok(None) };
     let with = |operations: &[Operation]| Scenario { operations: operations.to_vec(), ..scenario.clone() };
     let operations = shrink(&scenario.operations, |operations| {
-        let outcome = run(&with(operations), seed, &mut |_| going());
-        outcome.is_ok_and(|outcome| outcome.findings.iter().any(|finding| finding.checker == first))
+        if going().is_break() {
+            return false;
+        }
+        let smaller = run(&with(operations), seed, &mut |_| going()).ok();
+        let failed = smaller.filter(|smaller| smaller.findings.iter().any(|finding| finding.checker == first));
+        failed.map(|failed| outcome = failed).is_some()
     });
-    let scenario = with(&operations);
-    let outcome = run(&scenario, seed, &mut |_| going())?;
-    Ok(Some(Failure { seed, scenario, outcome }))
+    Ok(Some(Failure { seed, scenario: with(&operations), outcome }))
 }
 
 /// Runs a scenario as a pasted test holds it.

@@ -11,6 +11,7 @@
 //! - [`world`]: network, clock, disks and links of the simulation, and the taps and hooks on them.
 //! - [`run`]: drives a scenario and gives its [`Outcome`](outcome::Outcome).
 //! - [`check`]: one checker per invariant; [`fuzz`]: draws scenarios, shrinks those that fail.
+//! - [`growth`]: the same city with more and more departments, against what theory says.
 //! - [`central`]: one central brain against a cluster of brains; [`up`]: a city of real nodes on loopback.
 //! - [`report`]: writes an [`Outcome`](outcome::Outcome) as HTML and JSON.
 
@@ -19,6 +20,7 @@ pub mod check;
 pub mod city;
 pub mod faults;
 pub mod fuzz;
+pub mod growth;
 pub mod outcome;
 pub mod report;
 pub mod run;

@@ -21,6 +21,11 @@ pub struct Outcome {
     pub nodes: Vec<NodeOutcome>,
     /// Bytes between nodes, by sender and receiver; signatures differ in length, so a few of them do from run to run.
     pub links: Vec<LinkOutcome>,
+    /// What had passed between nodes at each full hour.
+    pub hours: Vec<HourPassed>,
+    /// How long after an owner had closed the city's last windows each other node had them, in seconds of the city, the
+    /// shortest first. One that never had them is not among them.
+    pub arrivals: Vec<Seconds>,
     /// The operations, as they were carried out.
     pub faults: Vec<FaultOutcome>,
     /// Every question that was asked.
@@ -61,6 +66,8 @@ pub struct NodeOutcome {
     pub rows_duplicate: u64,
     /// Rows that it did not take.
     pub rows_rejected: u64,
+    /// Rows that it dropped since, because the time was over for which their contract keeps them.
+    pub rows_dropped: u64,
     /// Bytes of files that its department sent.
     pub bytes_ingested: u64,
     /// Bytes that were written to its vault's log, before compaction.
@@ -82,6 +89,17 @@ pub struct LinkOutcome {
     pub sender: String,
     /// Who received.
     pub receiver: String,
+    /// Bytes, as they would be within TLS.
+    pub bytes: u64,
+    /// Writes.
+    pub writes: u64,
+}
+
+/// What had passed between all nodes at a full hour, from the start on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HourPassed {
+    /// When.
+    pub at: Seconds,
     /// Bytes, as they would be within TLS.
     pub bytes: u64,
     /// Writes.

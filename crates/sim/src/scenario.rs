@@ -32,8 +32,7 @@ pub struct Scenario {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pace {
-    /// Seconds of the city that go by in one second of the network. Timeouts and latency are the network's. Where this
-    /// is not 1, nodes find that their clocks run too fast, and so drop nothing for its age.
+    /// Seconds of the city that go by in one second of the network. Timeouts and latency are the network's.
     pub warp: u64,
     /// How often nodes look for windows that time alone has closed.
     pub publisher_s: Seconds,
@@ -43,6 +42,8 @@ pub struct Pace {
     pub backoff_s_max: Seconds,
     /// How often nodes look at their certificate and roster for a change.
     pub reload_s: Seconds,
+    /// How often nodes drop what is past its retention.
+    pub retention_s: Seconds,
     /// How often each department asks its node a question, of one product after the other; 0 for never.
     pub ask_s: Seconds,
     /// How often checkers look at every node; 0 for at the end only.
@@ -61,6 +62,7 @@ impl Default for Pace {
             pull_s: 900,
             backoff_s_max: 1_800,
             reload_s: 7_200,
+            retention_s: 6 * 3_600,
             ask_s: 6 * 3_600,
             look_s: 6 * 3_600,
             settle_s: 6 * 3_600,
@@ -134,15 +136,23 @@ impl Scenario {
         toml::to_string(self).expect("a scenario is made of what TOML knows")
     }
 
-    fn check(&self) -> Result<(), ScenarioError> {
+    /// Whether what it says makes sense.
+    ///
+    /// # Errors
+    /// [`ScenarioError`], which names the key.
+    pub fn check(&self) -> Result<(), ScenarioError> {
         let key = |key: &str, reason: &str| Err(ScenarioError::Key { key: key.to_owned(), reason: reason.to_owned() });
         self.city.check().map_err(|error| ScenarioError::Key { key: "city".to_owned(), reason: error.to_string() })?;
-        let Pace { warp, publisher_s, pull_s, backoff_s_max, reload_s, settle_s, .. } = self.run;
+        let Pace { warp, publisher_s, pull_s, backoff_s_max, reload_s, retention_s, settle_s, .. } = self.run;
         if !(1..=600).contains(&warp) {
             return key("run.warp", "must be 1 to 600");
         }
-        if [publisher_s, pull_s, backoff_s_max, reload_s].iter().any(|every| !(warp..=DAY_S).contains(every)) {
-            return key("run", "publisher_s, pull_s, backoff_s_max and reload_s must be from warp to 86400");
+        let every = [publisher_s, pull_s, backoff_s_max, reload_s, retention_s];
+        if every.iter().any(|every| !(warp..=DAY_S).contains(every)) {
+            return key(
+                "run",
+                "publisher_s, pull_s, backoff_s_max, reload_s and retention_s must be from warp to 86400",
+            );
         }
         if !(3_600..=30 * DAY_S).contains(&settle_s) {
             return key("run.settle_s", "must be an hour to thirty days: 3600 to 2592000");

@@ -35,6 +35,7 @@ pub use close::{Closed, Closing, Due};
 pub use error::VaultError;
 pub use files::{DatasetCounts, FileEntry, FileKey, FileProgress, FileTotals};
 pub use late::DirtyPartition;
+pub use retained::KeptDay;
 pub use sources::SourceEntry;
 pub use undo::Undone;
 pub use vault::{Options, Vault};

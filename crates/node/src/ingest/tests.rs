@@ -12,7 +12,7 @@ use std::path::Path;
 use arrow::array::StringArray;
 use civicmesh_exchange::link::Clock;
 use civicmesh_model::contract::Contract;
-use civicmesh_model::time::UtcMicros;
+use civicmesh_model::time::{Span, UtcMicros};
 use civicmesh_observation::Observations;
 
 use super::rows::Rows;
@@ -170,6 +170,10 @@ struct At(UtcMicros);
 impl Clock for At {
     fn now(&self) -> UtcMicros {
         self.0
+    }
+
+    fn measured(&self) -> Span {
+        Span::ZERO
     }
 }
 

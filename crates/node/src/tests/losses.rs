@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use civicmesh_exchange::link::Clock;
 use civicmesh_exchange::office::Purpose;
 use civicmesh_ledger::CountError;
-use civicmesh_model::time::UtcMicros;
+use civicmesh_model::time::{Span, UtcMicros};
 use civicmesh_store::{Hook, StoreError};
 
 use super::fixture::{City, DAILY};
@@ -115,12 +115,18 @@ async fn a_contract_that_is_withdrawn_leaves_what_was_released_and_how_long_rows
 }
 
 /// The real clock, set ahead.
-#[derive(Default)]
-struct SetAhead(AtomicI64);
+struct SetAhead {
+    real: Arc<dyn Clock>,
+    by: AtomicI64,
+}
 
 impl Clock for SetAhead {
     fn now(&self) -> UtcMicros {
-        UtcMicros(Environment::real().clock.now().0 + self.0.load(Ordering::SeqCst))
+        UtcMicros(self.real.now().0 + self.by.load(Ordering::SeqCst))
+    }
+
+    fn measured(&self) -> Span {
+        self.real.measured()
     }
 }
 
@@ -129,7 +135,7 @@ async fn a_clock_that_jumps_drops_nothing_until_it_was_steady_for_a_day() {
     const DAY: i64 = 86_400_000_000;
     let city = City::found();
     city.enroll("weather", &DAILY.replace("raw: 20 years", "raw: 9 days")).await;
-    let clock = Arc::new(SetAhead::default());
+    let clock = Arc::new(SetAhead { real: Environment::real().clock, by: AtomicI64::new(0) });
     let environment = Environment { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Environment::real() };
     let dropped = |parts: &Parts| {
         upkeep::retain(parts);
@@ -138,14 +144,14 @@ async fn a_clock_that_jumps_drops_nothing_until_it_was_steady_for_a_day() {
     let node = Node::start(&city.dir("weather"), environment.clone()).await.unwrap();
     city.ingest("weather", "daily", "a.csv", WEATHER).await;
     assert_eq!(dropped(&node.parts), 0);
-    clock.0.fetch_add(20 * DAY, Ordering::SeqCst);
+    clock.by.fetch_add(20 * DAY, Ordering::SeqCst);
     assert_eq!(dropped(&node.parts), 0);
     node.stop().await;
     let node = Node::start(&city.dir("weather"), environment.clone()).await.unwrap();
     assert_eq!(dropped(&node.parts), 0);
     node.stop().await;
     // off for a day, with a clock that went on
-    clock.0.fetch_add(DAY, Ordering::SeqCst);
+    clock.by.fetch_add(DAY, Ordering::SeqCst);
     let node = Node::start(&city.dir("weather"), environment).await.unwrap();
     assert_eq!(dropped(&node.parts), 2);
     node.stop().await;

@@ -61,7 +61,7 @@ pub fn check(city: &City, of: &Department, ledger: &Ledger, late: Late) -> Resul
             break;
         }
     }
-    let end = city.hour_start(city.plan.hours());
+    let end = city.hour_start(of.last_hour(city));
     if covered < end && wrong.is_empty() {
         wrong.push(format!("{product}: closed through {covered} only, though every file until {end} was taken in"));
     }

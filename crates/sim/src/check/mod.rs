@@ -6,6 +6,7 @@ pub mod convergence;
 pub mod egress;
 pub mod honesty;
 pub mod immutability;
+pub mod retention;
 
 use civicmesh_ledger::{Ledger, LedgerError};
 use civicmesh_model::names::ProductId;
@@ -14,10 +15,11 @@ use civicmesh_model::release::Entry;
 use crate::city::WEIGHT;
 
 /// Every checker, and what it means that it found nothing.
-pub const CHECKERS: [(&str, &str, &str); 7] = [
+pub const CHECKERS: [(&str, &str, &str); 8] = [
     ("conservation", "Every acknowledged row is in its product once, and no other is", "windows"),
     ("convergence", "Once the network is whole, every node has what each owner has", "logs"),
     ("immutability", "An entry of a log is the same bytes for everybody and for good", "entries"),
+    ("retention", "Raw rows are gone once their contract's time is over, and not before", "days"),
     ("honesty", "What an answer claims to hold is what the node holds", "answers"),
     ("egress", "No canary passed between nodes or stands in a log", "bytes"),
     ("bounds", "No node took more places or memory than it says", "samples"),

@@ -13,8 +13,8 @@ pub const SITES_FILE: &str = "sites.csv";
 /// Hours that a window waits for rows that come late.
 pub const LATENESS_HOURS: u32 = 2;
 
-/// The contract of a department of this kind. `end` is the first day that it no longer covers.
-pub(super) fn text(domain: &str, kind: Kind, start: NaiveDate, end: NaiveDate) -> String {
+/// The contract of a department of this kind, from a day on to the first that it no longer covers.
+pub(super) fn text(domain: &str, kind: Kind, (start, end): (NaiveDate, NaiveDate), raw_days: u32) -> String {
     let shape = kind.shape();
     let scaled = |value: i64| civicmesh_model::number::format_scaled(value.into(), shape.decimals);
     let (least, most) = (scaled(shape.range.0), scaled(shape.range.1));
@@ -48,7 +48,7 @@ customProperties:
       weight: {{unit: "1", min: 0, max: {WEIGHT_MAX}}}
     disclosure: {disclosure}
     audience: city
-    retention: {{raw: 20 years, releases: 20 years}}
+    retention: {{raw: {raw_days} days, releases: 20 years}}
 - property: civicmesh.dataset
   value:
 {dataset}

@@ -286,7 +286,7 @@ impl Department {
         }
         let end = plan.start.checked_add_days(Days::new(u64::from(plan.days))).unwrap_or(plan.start);
         Department {
-            contract: contract::text(&domain, kind, plan.start, end),
+            contract: contract::text(&domain, kind, (plan.start, end), plan.raw_days),
             kind,
             personal: kind.threshold().is_some(),
             bad_link: kind == Kind::Air,
@@ -345,6 +345,11 @@ impl Department {
     /// `domain.product`, as SQL names it.
     pub fn table(&self) -> String {
         format!("{}.{}", self.domain, self.product)
+    }
+
+    /// The hour by which every window of its product has ended that ends while the city lives.
+    pub fn last_hour(&self, city: &City) -> u32 {
+        city.plan.hours() / self.grain_hours() * self.grain_hours()
     }
 
     /// Hours of one window of its product.

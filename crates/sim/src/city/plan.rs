@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
-/// Least departments of a drawn city: one of each kind.
-pub const DEPARTMENTS_MIN: u32 = 5;
+/// Least departments of a drawn city: one that has a peer.
+pub const DEPARTMENTS_MIN: u32 = 2;
+/// Departments of a city that says nothing of them: one of each kind.
+const DEPARTMENTS: u32 = 5;
 /// Most departments of a city.
 pub const DEPARTMENTS_MAX: u32 = 300;
 /// Most days of a city.
 pub const DAYS_MAX: u32 = 400;
+/// Least days for which raw rows are kept: those that come a day late still find their day.
+pub const RAW_DAYS_MIN: u32 = 3;
+/// Most days for which raw rows are kept.
+pub const RAW_DAYS_MAX: u32 = 36_500;
 /// Most districts of a city.
 pub const DISTRICTS_MAX: u32 = 60;
 /// Most events of a city in a day.
@@ -31,6 +37,8 @@ pub struct CityPlan {
     pub start: NaiveDate,
     /// How many days it lives.
     pub days: u32,
+    /// Most hours that it lives, where it is to end within a day; 0 for whole days.
+    pub hours_max: u32,
     /// How many departments it has; the first five are traffic, transit, energy, services and air.
     pub departments: u32,
     /// How many districts it has.
@@ -41,6 +49,8 @@ pub struct CityPlan {
     pub sensors_rich: u32,
     /// Sensors of the poorest, air, which reads each of them twelve times an hour over a bad link.
     pub sensors_poor: u32,
+    /// Days for which each department keeps its raw rows.
+    pub raw_days: u32,
     /// Share of rows that are sent again in the same file, where rows have a key; elsewhere, share of files that are sent twice.
     pub duplicates: f64,
     /// Share of rows that come one or two hours late, before their window closes.
@@ -75,11 +85,13 @@ impl Default for CityPlan {
             zone: "Europe/Copenhagen".to_owned(),
             start: NaiveDate::from_ymd_opt(2024, 6, 3).unwrap_or_default(),
             days: 7,
-            departments: DEPARTMENTS_MIN,
+            hours_max: 0,
+            departments: DEPARTMENTS,
             districts: 8,
             events_per_day: 200_000,
             sensors_rich: 5_000,
             sensors_poor: 20,
+            raw_days: 20 * 365,
             duplicates: 0.01,
             late: 0.02,
             too_late: 0.001,
@@ -123,6 +135,7 @@ impl CityPlan {
         let least = if self.real.is_empty() { DEPARTMENTS_MIN } else { 0 };
         within("departments", self.departments, least, DEPARTMENTS_MAX)?;
         within("days", self.days, 1, DAYS_MAX)?;
+        within("raw_days", self.raw_days, RAW_DAYS_MIN, RAW_DAYS_MAX)?;
         within("districts", self.districts, 1, DISTRICTS_MAX)?;
         within("events_per_day", self.events_per_day, 0, EVENTS_PER_DAY_MAX)?;
         within("sensors_rich", self.sensors_rich, 1, SENSORS_MAX)?;
@@ -145,7 +158,10 @@ impl CityPlan {
 
     /// Hours that the city lives.
     pub fn hours(&self) -> u32 {
-        self.days * 24
+        match self.hours_max {
+            0 => self.days * 24,
+            hours => hours.min(self.days * 24),
+        }
     }
 }
 

@@ -116,9 +116,9 @@ impl Carrying {
             Operation::Away { node, until, .. } => {
                 each(hosts, node, |place, host| self.kill(place, now, *until, sim, host));
             }
-            Operation::Skew { node, by, .. } => each(hosts, node, |_, host| host.machine.clock.shift(*by)),
+            Operation::Skew { node, by, .. } => each(hosts, node, |_, host| host.shift_clock(*by, now)),
             Operation::Jump { node, by, .. } => {
-                each(hosts, node, |_, host| host.machine.clock.shift(*by));
+                each(hosts, node, |_, host| host.shift_clock(*by, now));
                 self.operations[at].1 = State::Over;
                 self.operations[at].2.until = Some(now);
             }
@@ -136,7 +136,7 @@ impl Carrying {
         outcome.until = Some(now);
         journal.note(now, "mended", &operation.to_string());
         if let Operation::Skew { node, by, .. } = operation {
-            each(hosts, node, |_, host| host.machine.clock.shift(-*by));
+            each(hosts, node, |_, host| host.shift_clock(-*by, now));
         }
     }
 

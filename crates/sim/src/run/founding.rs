@@ -36,9 +36,10 @@ fn enroll(office: &CityOffice, city: &City, department: &Department, pace: &Pace
     department.write_contract(&node.contracts())?;
     let config = format!(
         "[node]\ndomain = \"{domain}\"\ncity_listen = \"0.0.0.0:{CITY_PORT}\"\ndepartment_listen = \
-         \"127.0.0.1:{DEPARTMENT_PORT}\"\n\n[publisher]\ninterval_ms = {}\n\n[pull]\ninterval_ms = {}\nbackoff_ms_max = \
+         \"127.0.0.1:{DEPARTMENT_PORT}\"\n\n[publisher]\ninterval_ms = {}\nretention_interval_ms = {}\n\n[pull]\ninterval_ms = {}\nbackoff_ms_max = \
          {}\nreload_interval_ms = {}\n",
         pace.network_ms(pace.publisher_s),
+        pace.network_ms(pace.retention_s),
         pace.network_ms(pace.pull_s),
         pace.network_ms(pace.backoff_s_max),
         pace.network_ms(pace.reload_s),

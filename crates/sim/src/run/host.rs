@@ -1,12 +1,12 @@
 //! What runs on a host: the node, and its department, which sends files and asks questions.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use civicmesh_model::time::UtcMicros;
+use civicmesh_model::time::{Span, UtcMicros};
 use civicmesh_node::Node;
 use civicmesh_node::client::Complete;
 use civicmesh_node::door::{Door, File};
@@ -22,6 +22,8 @@ use crate::world::tap::Wires;
 /// How long a department waits before it sends a file again that was not taken, in seconds of the network.
 const RETRY_S: u64 = 2;
 
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
 /// Something that a department or a checker wants of a node.
 #[derive(Clone, Debug)]
 pub enum Order {
@@ -29,6 +31,8 @@ pub enum Order {
     Ask(usize),
     /// Sample how fresh everything is.
     Sample,
+    /// Look whether what all owners closed last has come.
+    Arrived,
     /// Look at everything that checkers look at.
     Look,
     /// Weigh the own product against the truth: every file was taken in.
@@ -56,6 +60,8 @@ pub struct Shared {
     pub wires: Arc<Wires>,
     /// How long what was written to a wire may take to be read, in microseconds of the city.
     pub slack_us: i64,
+    /// How long after their time raw rows may still lie there.
+    pub retention_grace: Span,
 }
 
 /// One host.
@@ -74,10 +80,18 @@ pub struct Host {
     pub wires: Arc<Wires>,
     /// How long what was written to a wire may take to be read, in microseconds of the city.
     pub slack_us: i64,
+    /// How long after their time raw rows may still lie there.
+    pub retention_grace: Span,
     /// Whether the node's process ended by itself.
     pub ended: AtomicBool,
     /// Whether it listens.
     pub runs: AtomicBool,
+    /// Files that were taken in, each for good.
+    taken: AtomicUsize,
+    /// When the process last came up, in seconds of the city.
+    started: AtomicU64,
+    /// Places of the departments whose last windows have not come here yet.
+    lacking: Mutex<BTreeSet<usize>>,
     outbox: Mutex<VecDeque<Sending>>,
     orders: Mutex<VecDeque<Order>>,
     news: [Notify; 2],
@@ -86,6 +100,10 @@ pub struct Host {
 impl Host {
     /// A host that was not switched on yet.
     pub fn new(machine: Machine, folder: PathBuf, place: usize, shared: &Shared) -> Host {
+        let city = &shared.city;
+        let drawn =
+            |place: &usize| city.departments[*place].real.is_none() && city.departments[*place].last_hour(city) > 0;
+        let lacking = (0..city.departments.len()).filter(drawn);
         Host {
             machine,
             folder,
@@ -94,8 +112,12 @@ impl Host {
             journal: Arc::clone(&shared.journal),
             wires: Arc::clone(&shared.wires),
             slack_us: shared.slack_us,
+            retention_grace: shared.retention_grace,
             ended: AtomicBool::new(false),
             runs: AtomicBool::new(false),
+            taken: AtomicUsize::new(0),
+            started: AtomicU64::new(0),
+            lacking: Mutex::new(lacking.collect()),
             outbox: Mutex::default(),
             orders: Mutex::default(),
             news: [Notify::new(), Notify::new()],
@@ -140,9 +162,30 @@ impl Host {
         self.orders().clear();
     }
 
+    /// Puts its clock ahead by so many seconds, at a moment of the city.
+    pub fn shift_clock(&self, seconds: i64, now: Seconds) {
+        self.machine.clock.shift(seconds, UtcMicros(self.city.start.0 + now as i64 * MICROS_PER_SECOND));
+    }
+
+    /// Files that were taken in, each for good: as many hours of the city.
+    pub fn taken(&self) -> usize {
+        self.taken.load(SeqCst)
+    }
+
+    /// Since when the process runs and its clock is right, or evenly wrong: by true time.
+    pub fn steady_since(&self) -> UtcMicros {
+        let started = self.city.start.0 + self.started.load(SeqCst) as i64 * MICROS_PER_SECOND;
+        self.machine.clock.shifted().max(UtcMicros(started))
+    }
+
     /// Seconds of the city since its start, for the trace.
     pub fn at(&self) -> Seconds {
-        u64::try_from(self.machine.clock.truth().0 - self.city.start.0).unwrap_or(0) / 1_000_000
+        u64::try_from(self.machine.clock.truth().0 - self.city.start.0).unwrap_or(0) / MICROS_PER_SECOND as u64
+    }
+
+    /// Places of the departments whose last windows have not come here yet.
+    pub fn lacking(&self) -> MutexGuard<'_, BTreeSet<usize>> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn outbox(&self) -> MutexGuard<'_, VecDeque<Sending>> {
@@ -164,6 +207,7 @@ pub async fn process(host: Arc<Host>) -> turmoil::Result {
     match Node::start(&host.folder, host.machine.environment()).await {
         Ok(mut running) => {
             host.note("runs");
+            host.started.store(host.at(), SeqCst);
             host.runs.store(true, SeqCst);
             let door = running.door();
             let ended = tokio::select! {
@@ -215,10 +259,13 @@ async fn send(host: &Host, door: &Door) {
                     feed.name, taken.accepted, taken.duplicate, taken.rejected, taken.late, taken.resumed
                 ));
                 host.journal.node(host.domain(), |node| {
-                    node.rows_accepted += taken.accepted.saturating_sub(taken.resumed);
-                    node.rows_duplicate += taken.duplicate;
-                    node.rows_rejected += taken.rejected;
                     node.bytes_ingested += feed.csv.len() as u64;
+                    // a node tells what became of a file in all its ingests together: it counts once, however often it came
+                    if times == 1 {
+                        node.rows_accepted += taken.accepted;
+                        node.rows_duplicate += taken.duplicate;
+                        node.rows_rejected += taken.rejected;
+                    }
                 });
                 let unforeseen = taken.late.saturating_sub(feed.too_late);
                 if unforeseen > 0 {
@@ -227,7 +274,10 @@ async fn send(host: &Host, door: &Door) {
                 let mut outbox = host.outbox();
                 match outbox.front_mut() {
                     Some(front) if front.times > 1 => front.times -= 1,
-                    Some(_) | None => drop(outbox.pop_front()),
+                    Some(_) | None => {
+                        outbox.pop_front();
+                        host.taken.fetch_add(1, SeqCst);
+                    }
                 }
             }
             Err(refused) => {
@@ -249,6 +299,7 @@ async fn obey(host: &Host, door: &Door) {
         match order {
             Order::Ask(place) => looking::ask(host, door, place).await,
             Order::Sample => looking::sample(host, door),
+            Order::Arrived => looking::arrived(host, door),
             Order::Look => looking::look(host, door),
             Order::Weigh => looking::weigh(host, door),
         }

@@ -30,6 +30,8 @@ pub struct Written {
     pub late_by_fault: BTreeMap<String, u64>,
     /// Every log entry that was ever seen.
     pub seen: Seen,
+    /// When each node had all that an owner closed, by the owner's place and the node's.
+    pub arrived: BTreeMap<(usize, usize), Seconds>,
     /// The logs at the last look, by product and node.
     pub logs: BTreeMap<(String, String), Log>,
 }

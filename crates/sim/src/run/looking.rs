@@ -5,12 +5,14 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use civicmesh_exchange::link::Clock;
-use civicmesh_model::names::ProductId;
+use civicmesh_model::names::{DatasetName, ProductId};
+use civicmesh_model::time::{Span, UtcMicros};
 use civicmesh_node::door::Door;
 use civicmesh_query::QueryOptions;
 
 use super::host::Host;
 use crate::check::conservation::{self, Late};
+use crate::check::retention::{self, Keeper};
 use crate::check::{Held, bounds, honesty};
 use crate::city::WEIGHT;
 use crate::outcome::{Freshness, QuestionOutcome};
@@ -18,6 +20,8 @@ use crate::outcome::{Freshness, QuestionOutcome};
 /// Bytes of entries that are looked at in one go.
 const LOOK_BYTES: usize = 4 << 20;
 const MICROS_PER_SECOND: i64 = 1_000_000;
+/// Rows that an hour must have for some of them to come in it: others come late.
+const ROWS_SURE: u64 = 10;
 
 /// Asks about the product of one department, and looks whether the answer is honest.
 #[allow(clippy::disallowed_methods)] // how long an answer takes is real time
@@ -110,6 +114,21 @@ pub fn sample(host: &Host, door: &Door) {
     }
 }
 
+/// Notes which owners' last windows have come.
+pub fn arrived(host: &Host, door: &Door) {
+    let at = host.at();
+    host.lacking().retain(|place| {
+        let owner = &host.city.departments[*place];
+        let product: ProductId = owner.table().parse().expect("a department's product has a name");
+        let log = door.ledger().log(&product).ok().flatten();
+        let has = log.is_some_and(|log| log.closed_through >= host.city.hour_start(owner.last_hour(&host.city)));
+        if has {
+            host.journal.open().arrived.insert((*place, host.place), at);
+        }
+        !has
+    });
+}
+
 /// Looks at every entry of every log that a node has.
 pub fn look(host: &Host, door: &Door) {
     for department in &host.city.departments {
@@ -118,6 +137,37 @@ pub fn look(host: &Host, door: &Door) {
         if let Err(wrong) = look_at(host, door, &product) {
             host.journal.find(wrong.0, host.at(), wrong.1);
         }
+    }
+    look_at_days(host, door);
+}
+
+/// Looks at the days of which a drawn department's node has raw rows.
+fn look_at_days(host: &Host, door: &Door) {
+    let department = &host.city.departments[host.place];
+    // a full disk takes no deletion either
+    if department.real.is_some() || host.machine.vault.pending() > 0 {
+        return;
+    }
+    let dataset: DatasetName = department.dataset.parse().expect("a drawn name is a name");
+    let (kept, dropped) = match door.kept(&dataset) {
+        Ok(kept) => kept,
+        Err(error) => return host.journal.find("retention", host.at(), format!("{}: {error}", host.domain())),
+    };
+    let clock = &host.machine.clock;
+    let node = Keeper {
+        raw: Span::days(host.city.plan.raw_days),
+        grace: host.retention_grace,
+        now: clock.now(),
+        now_most: UtcMicros(clock.truth().0.saturating_add(clock.skew_us_most())),
+        steady: clock.truth().since(host.steady_since()),
+    };
+    let has_rows = |day: &u32| (0..24).any(|hour| host.city.rows_of_hour(department, day * 24 + hour) >= ROWS_SURE);
+    let fed: Vec<UtcMicros> =
+        (0..host.taken() as u32 / 24).filter(has_rows).map(|day| host.city.hour_start(day * 24 + 12)).collect();
+    host.journal.looked("retention", kept.len() as u64);
+    host.journal.node(host.domain(), |node| node.rows_dropped = dropped);
+    if let Some(wrong) = retention::check(&kept, &fed, node) {
+        host.journal.find("retention", host.at(), format!("{}: {wrong}", host.domain()));
     }
 }
 

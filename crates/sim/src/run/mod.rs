@@ -11,21 +11,24 @@ pub(crate) mod machine;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use civicmesh_model::time::Span;
 use turmoil::Sim;
 
 use self::host::{Host, Order, Sending, Shared};
 use crate::check::egress::{self, Needles};
 use crate::check::{bounds, convergence};
-use crate::city::{Canary, City, Feed};
+use crate::city::{Canary, City, Department, Feed};
 use crate::faults::{Carrying, Operation, Seconds};
-use crate::outcome::{Cost, LinkOutcome, Outcome};
+use crate::outcome::{Cost, FaultOutcome, HourPassed, LinkOutcome, Outcome};
 use crate::scenario::Scenario;
 use crate::world::Machine;
-use crate::world::tap::{Tamper, Wires};
+use crate::world::clock::Secret;
+use crate::world::tap::{Passed, Tamper, Wires};
 
 const HOUR_S: Seconds = 3_600;
 /// Simulated time between two looks at the network: no message is faster.
@@ -61,6 +64,12 @@ pub struct Planted {
     pub unhealed: bool,
     /// A line that every node logs.
     pub logged: Option<String>,
+    /// A node whose clock is wrong, unknown to the checkers.
+    pub clock: Option<(&'static str, Secret)>,
+    /// Changes a node's folder before it starts, the first time.
+    pub folder: Option<fn(&Department, &Path)>,
+    /// A node finds the disk under its ledger empty, from a moment at which it is away.
+    pub lost_ledger: Option<(&'static str, Seconds)>,
 }
 
 /// Runs a scenario. `told` hears how far it is and may end it.
@@ -89,9 +98,12 @@ pub fn run_planted(
     }
     let canaries: Vec<&Canary> = city.departments.iter().flat_map(|department| &department.canaries).collect();
     let needles = || Needles::of(canaries.iter().copied());
-    let Planted { tamper, feed, unhealed, logged } = planted;
+    let Planted { tamper, feed, unhealed, logged, clock, folder: planted_folder, lost_ledger } = planted;
     let folder = tempfile::tempdir().context("no temporary folder can be made")?;
     let folders = founding::found(&city, &scenario.run, folder.path())?;
+    if let Some(change) = planted_folder {
+        city.departments.iter().zip(&folders).for_each(|(department, folder)| change(department, folder));
+    }
     let slowest = scenario.operations.iter().map(|operation| match operation {
         Operation::Slow { latency_ms, .. } => *latency_ms,
         _ => 0,
@@ -101,6 +113,8 @@ pub fn run_planted(
         city: Arc::clone(&city),
         journal: Arc::default(),
         wires: Arc::new(Wires::new(needles(), tamper)),
+        // two looks, and the first one comes a minute of the network after a start
+        retention_grace: Span::seconds((2 * scenario.run.retention_s + 60 * scenario.run.warp) as u32),
         slack_us: (slack_ms * 1_000 * scenario.run.warp) as i64,
     };
     let hosts = folders.into_iter().enumerate().map(|(place, folder)| {
@@ -109,6 +123,9 @@ pub fn run_planted(
         Ok(Arc::new(Host::new(machine, folder, place, &shared)))
     });
     let hosts: Vec<Arc<Host>> = hosts.collect::<Result<_>>()?;
+    if let Some((domain, secret)) = clock {
+        hosts.iter().filter(|host| host.domain() == domain).for_each(|host| host.machine.clock.plant(secret));
+    }
     let mut sim = network(seed, &city);
     for host in &hosts {
         let host = Arc::clone(host);
@@ -122,7 +139,10 @@ pub fn run_planted(
         hosts: &hosts,
         shared: &shared,
         now: 0,
+        watching: false,
+        hours: Vec::new(),
         unhealed,
+        lost_ledger,
         change: feed,
         told,
     };
@@ -135,7 +155,7 @@ pub fn run_planted(
             driver.drive(&mut sim)
         }))
     });
-    let (seconds, interrupted, faults) = match drove {
+    let drove = match drove {
         Ok(drove) => drove?,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
@@ -143,12 +163,13 @@ pub fn run_planted(
             shared.journal.find("running", 0, format!("a panic: {}", text.unwrap_or_default()));
             // its hosts may be in the middle of anything: they are not taken apart
             std::mem::forget(sim);
-            return Ok(outcome(scenario, seed, &shared, &hosts, Vec::new()));
+            return Ok(outcome(scenario, seed, &shared, &hosts));
         }
     };
     drop(sim);
-    let mut outcome = outcome(scenario, seed, &shared, &hosts, faults);
-    (outcome.seconds, outcome.interrupted) = (seconds, interrupted);
+    let Drove { seconds, interrupted, faults, hours } = drove;
+    let outcome = outcome(scenario, seed, &shared, &hosts);
+    let mut outcome = Outcome { seconds, interrupted, faults, hours, ..outcome };
     outcome.cost = Cost {
         wall_s: begun.elapsed().as_secs_f64(),
         cpu_s: machine::cpu_s() - cpu,
@@ -176,13 +197,7 @@ fn network<'s>(seed: u64, city: &City) -> Sim<'s> {
     builder.build()
 }
 
-fn outcome(
-    scenario: &Scenario,
-    seed: u64,
-    shared: &Shared,
-    hosts: &[Arc<Host>],
-    faults: Vec<crate::outcome::FaultOutcome>,
-) -> Outcome {
+fn outcome(scenario: &Scenario, seed: u64, shared: &Shared, hosts: &[Arc<Host>]) -> Outcome {
     for leak in shared.wires.leaks().into_iter().filter(|leak| !is_published(&shared.city, &leak.canary)) {
         let said = format!("{} passed from {} to {}", leak.canary, leak.sender, leak.receiver);
         shared.journal.find("egress", 0, said);
@@ -213,7 +228,7 @@ fn outcome(
         seed,
         nodes: nodes.collect(),
         links: links.collect(),
-        faults,
+        arrivals: arrivals(&written.arrived),
         questions: written.questions,
         freshness: written.freshness,
         looks,
@@ -223,6 +238,15 @@ fn outcome(
     }
 }
 
+/// How long after its owner each other node had what was closed last, the shortest first.
+fn arrivals(arrived: &BTreeMap<(usize, usize), Seconds>) -> Vec<Seconds> {
+    let others = arrived.iter().filter(|((owner, node), _)| owner != node);
+    let mut spans: Vec<Seconds> =
+        others.filter_map(|((owner, _), at)| Some(at.saturating_sub(*arrived.get(&(*owner, *owner))?))).collect();
+    spans.sort_unstable();
+    spans
+}
+
 /// Whether a canary, as it is told, is something that its contract publishes.
 fn is_published(city: &City, told: &str) -> bool {
     let canaries = city.departments.iter().flat_map(|of| of.canaries.iter().map(move |canary| (of, canary)));
@@ -230,8 +254,15 @@ fn is_published(city: &City, told: &str) -> bool {
     told.any(|(of, canary)| egress::is_published(city, of, canary))
 }
 
-/// Simulated time that was run, whether it was ended early, and what became of the faults.
-type Drove = (Seconds, bool, Vec<crate::outcome::FaultOutcome>);
+/// What became of a run, as its driver knows it.
+struct Drove {
+    /// Simulated time that was run.
+    seconds: Seconds,
+    /// Whether it was ended early.
+    interrupted: bool,
+    faults: Vec<FaultOutcome>,
+    hours: Vec<HourPassed>,
+}
 
 struct Driver<'r> {
     scenario: &'r Scenario,
@@ -242,7 +273,12 @@ struct Driver<'r> {
     /// Hours whose files were sent, by department.
     fed: Vec<u32>,
     now: Seconds,
+    /// Every file was sent: what comes now is the last.
+    watching: bool,
+    /// What had passed at each full hour.
+    hours: Vec<HourPassed>,
     unhealed: bool,
+    lost_ledger: Option<(&'static str, Seconds)>,
     change: Option<fn(&str, &mut Feed)>,
     told: &'r mut dyn FnMut(Progress) -> ControlFlow<()>,
 }
@@ -261,6 +297,7 @@ impl Driver<'_> {
         if !self.unhealed {
             self.carrying.heal(self.now, sim, self.hosts, &self.shared.wires, &self.shared.journal);
         }
+        self.watching = true;
         let deadline = self.now + DRAIN_S_MAX;
         while !self.is_drained(hours) && self.now < deadline {
             if self.tick(sim, whole)?.is_break() {
@@ -290,7 +327,17 @@ impl Driver<'_> {
     fn tick(&mut self, sim: &mut Sim<'_>, whole: Seconds) -> Result<ControlFlow<()>> {
         let Shared { journal, wires, .. } = self.shared;
         wires.tell(self.now);
+        if self.now % HOUR_S < self.scenario.run.warp {
+            let passed = wires.passed();
+            let sum = |of: fn(&Passed) -> u64| passed.values().map(of).sum::<u64>();
+            let (bytes, writes) = (sum(|passed| passed.bytes), sum(|passed| passed.writes));
+            self.hours.push(HourPassed { at: self.now, bytes, writes });
+        }
         self.carrying.carry(self.now, sim, self.hosts, wires, journal);
+        if let Some((domain, _)) = self.lost_ledger.take_if(|(_, at)| *at <= self.now) {
+            let mut losing = self.hosts.iter().filter(|host| host.domain() == domain);
+            losing.try_for_each(|host| host.machine.lose_ledger())?;
+        }
         self.feed()?;
         self.order();
         sim.step().map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -334,6 +381,9 @@ impl Driver<'_> {
             if due(HOUR_S, 0) {
                 host.order(Order::Sample);
             }
+            if self.watching && !host.lacking().is_empty() {
+                host.order(Order::Arrived);
+            }
             if due(run.ask_s, place) {
                 let about = (place + (self.now / run.ask_s) as usize) % self.hosts.len();
                 if !host.order(Order::Ask(about)) {
@@ -374,7 +424,7 @@ impl Driver<'_> {
             }
             self.converged();
         }
-        Ok((self.now, interrupted, self.carrying.outcomes()))
+        Ok(Drove { seconds: self.now, interrupted, faults: self.carrying.outcomes(), hours: self.hours })
     }
 
     fn converged(&self) {

@@ -11,8 +11,8 @@ pub mod links;
 pub mod network;
 pub mod tap;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use civicmesh_node::Environment;
 use civicmesh_node::environment::Storage;
@@ -46,7 +46,8 @@ pub struct Machine {
     pub executor: Arc<Inline>,
     entropy: Arc<SimEntropy>,
     network: Arc<SimNetwork>,
-    disks: [MemoryDisk; 2],
+    vault_disk: MemoryDisk,
+    ledger_disk: Mutex<MemoryDisk>,
 }
 
 impl Machine {
@@ -61,14 +62,16 @@ impl Machine {
             executor: Arc::default(),
             entropy: Arc::new(SimEntropy::new(seed, domain)),
             network: Arc::new(SimNetwork::new(domain, Arc::clone(&dead), Arc::clone(wires))),
-            disks: [MemoryDisk::new()?, MemoryDisk::new()?],
+            vault_disk: MemoryDisk::new()?,
+            ledger_disk: Mutex::new(MemoryDisk::new()?),
             dead,
         })
     }
 
     /// What the node takes from the world.
     pub fn environment(&self) -> Environment {
-        let [vault, ledger] = self.disks.clone();
+        let vault = self.vault_disk.clone();
+        let ledger = self.ledger_disk.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let storage = |disk, trap: &Arc<Trap>| Storage {
             environment: civicmesh_store::Environment::Memory(disk),
             hook: Some(Arc::clone(trap) as _),
@@ -82,6 +85,12 @@ impl Machine {
             vault: storage(vault, &self.vault),
             ledger: storage(ledger, &self.ledger),
         }
+    }
+
+    /// The disk under the ledger is another one, and empty; to be called while no node runs.
+    pub fn lose_ledger(&self) -> Result<(), StoreError> {
+        *self.ledger_disk.lock().unwrap_or_else(PoisonError::into_inner) = MemoryDisk::new()?;
+        Ok(())
     }
 
     /// A new process: it may be seen again.
