@@ -69,6 +69,12 @@ def rows():
             assert table.num_rows == 0 and b"civicmesh.completeness" in table.schema.metadata
 
 
+def explained():
+    (read,) = [row for row in ask("EXPLAIN " + BY_DISTRICT).to_pylist() if row["plan_type"] == "releases"]
+    assert (read["product"], read["owner"], read["method"]) == ("bikes.counts", "bikes", "threshold k=10"), read
+    assert read["releases"] > 0 and read["releases_revised"] == 0 and read["bytes"] > 100, read
+
+
 def login():
     """A name and the token as password, as tools offer them."""
     with flight_sql.connect(URI, db_kwargs={"username": "anyone", "password": TOKEN}, autocommit=True) as connection:
@@ -134,6 +140,7 @@ def catalogue():
         assert {"air", "bikes"} <= schemas.keys(), schemas
         tables = schemas["bikes"]["db_schema_tables"]
         assert [(table["table_name"], table["table_type"]) for table in tables] == [("counts", "TABLE")], tables
+        assert connection.adbc_get_objects(depth="all").read_all().to_pylist() == objects
         columns = [column["column_name"] for column in tables[0]["table_columns"]]
         assert columns == ["time", "district", "bikes"], columns
         some = connection.adbc_get_objects(db_schema_filter="b%", table_name_filter="count_").read_all().to_pylist()

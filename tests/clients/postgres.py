@@ -69,6 +69,16 @@ def rows():
         assert connection.execute("SELECT current_schema()").fetchone()[0] == "bikes"
 
 
+def explained():
+    with connect() as connection, connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        told = cursor.execute("EXPLAIN " + BY_DISTRICT).fetchall()
+        (read,) = [row for row in told if row["plan_type"] == "releases"]
+        assert (read["product"], read["owner"], read["method"]) == ("bikes.counts", "bikes", "threshold k=10"), read
+        assert read["windows_from"] == FIRST_HOUR, read
+        assert read["releases"] > 0 and read["releases_revised"] == 0 and read["bytes"] > 100, read
+        refused(lambda: connection.execute("EXPLAIN SELECT max(bikes) FROM bikes.counts"), "0A000")
+
+
 def parameters():
     since = "SELECT count(*) FROM air.readings WHERE time >= %s AND district = %s"
     with connect() as connection:
@@ -252,12 +262,13 @@ def adbc():
         assert table.num_rows == 72, table
         assert table.schema.field("time").type == pyarrow.timestamp("us", "UTC"), table.schema
         assert table.column("time")[0].as_py() == FIRST_HOUR, table
-        for depth in ["catalogs", "db_schemas", "tables"]:
+        for depth in ["catalogs", "db_schemas", "tables", "columns", "all"]:
             (city,) = connection.adbc_get_objects(depth=depth, catalog_filter="Aarhus").read_all().to_pylist()
             assert city["catalog_name"] == "Aarhus", city
         schemas = {schema["db_schema_name"]: schema for schema in city["catalog_db_schemas"]}
         (counts,) = schemas["bikes"]["db_schema_tables"]
-        assert counts["table_name"] == "counts", counts
+        assert counts["table_name"] == "counts" and counts["table_constraints"] == [], counts
+        assert [column["column_name"] for column in counts["table_columns"]] == ["time", "district", "bikes"], counts
         schema = connection.adbc_get_table_schema("counts", db_schema_filter="bikes")
         assert schema.names == ["time", "district", "bikes"], schema
 

@@ -76,6 +76,7 @@ fn two_departments_answer_one_question_and_own_up_to_what_it_lacks() {
         assert_eq!(counts["exact"], false, "suppressed cells are no random loss");
     }
     refusals(&air);
+    explaining_names_what_is_read(&air);
     gaps_have_an_exit_code(&air);
     tokens_guard_the_department(&bikes);
     a_renewed_certificate_is_taken_up(&city, &mut bikes);
@@ -93,6 +94,21 @@ fn refusals(node: &Node) {
     ] {
         let refusal = node.refusal(sql);
         assert!(refusal.contains(said), "{sql}: {refusal}");
+    }
+}
+
+fn explaining_names_what_is_read(node: &Node) {
+    let output = civicmesh(&["query", "--node", text(&node.dir), "--format", "json", &format!("EXPLAIN {JOINED}")]);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let rows = answer["rows"].as_array().expect("rows");
+    let read: Vec<&Value> = rows.iter().filter(|row| row["plan_type"] == "releases").collect();
+    let told: Vec<[&Value; 3]> = read.iter().map(|row| [&row["product"], &row["owner"], &row["method"]]).collect();
+    assert_eq!(told, [["air.readings", "air", "open"], ["bikes.counts", "bikes", "threshold k=10"]]);
+    for row in read {
+        assert!(
+            number(&row["releases"]) > 0.0 && number(&row["bytes"]) > 100.0 && row["windows_from"].is_string(),
+            "{row}"
+        );
     }
 }
 

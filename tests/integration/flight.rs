@@ -33,9 +33,18 @@ fn python(node: &Node, arguments: &[&str]) {
 #[test]
 fn adbc_pandas_and_polars_ask_over_flight_sql() {
     let (_city, _bikes, air) = city("queries_max = 64");
-    for check in
-        ["rows", "login", "wrong_token", "parameters", "catalogue", "completeness", "refusals", "let_go", "many"]
-    {
+    for check in [
+        "rows",
+        "explained",
+        "login",
+        "wrong_token",
+        "parameters",
+        "catalogue",
+        "completeness",
+        "refusals",
+        "let_go",
+        "many",
+    ] {
         python(&air, &["tests/clients/flight.py", check]);
     }
     readme_is_true(&air);

@@ -64,6 +64,7 @@ fn psycopg_asyncpg_sqlalchemy_and_adbc_ask_over_postgresqls_wire() {
     let city = FirstCity::founded("queries_max = 64");
     let checks = [
         "rows",
+        "explained",
         "parameters",
         "notices",
         "refusals",

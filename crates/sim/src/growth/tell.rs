@@ -366,6 +366,7 @@ fn against_theory(growth: &Growth, points: &[Point]) -> Section {
              rounds as n has binary digits; it needs nodes that hand on what others released, which there are none of here."
                 .to_owned(),
         ],
+        graphs: Vec::new(),
         charts: vec![
             chart(
                 "Messages that a node sends in an hour",
