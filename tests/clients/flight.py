@@ -71,7 +71,7 @@ def rows():
 
 def explained():
     (read,) = [row for row in ask("EXPLAIN " + BY_DISTRICT).to_pylist() if row["plan_type"] == "releases"]
-    assert (read["product"], read["owner"], read["method"]) == ("bikes.counts", "bikes", "threshold k=10"), read
+    assert (read["product"], read["owner"], read["method"]) == ("bikes.counts", "bikes", "threshold, k = 10"), read
     assert read["releases"] > 0 and read["releases_revised"] == 0 and read["bytes"] > 100, read
 
 

@@ -103,7 +103,7 @@ fn explaining_names_what_is_read(node: &Node) {
     let rows = answer["rows"].as_array().expect("rows");
     let read: Vec<&Value> = rows.iter().filter(|row| row["plan_type"] == "releases").collect();
     let told: Vec<[&Value; 3]> = read.iter().map(|row| [&row["product"], &row["owner"], &row["method"]]).collect();
-    assert_eq!(told, [["air.readings", "air", "open"], ["bikes.counts", "bikes", "threshold k=10"]]);
+    assert_eq!(told, [["air.readings", "air", "open"], ["bikes.counts", "bikes", "threshold, k = 10"]]);
     for row in read {
         assert!(
             number(&row["releases"]) > 0.0 && number(&row["bytes"]) > 100.0 && row["windows_from"].is_string(),
