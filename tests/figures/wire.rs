@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use civicmesh_exchange::link::BoxedIo;
 use civicmesh_exchange::tls::Guest;
 use civicmesh_node::Environment;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -22,18 +24,6 @@ const CLIENTS: u64 = 64;
 const ASKING: Duration = Duration::from_secs(10);
 const DISTRICTS: u64 = 16;
 const START: &str = "2025-01-01";
-
-/// Splitmix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
 
 /// How a question is sent.
 #[derive(Clone, Copy)]
@@ -108,7 +98,7 @@ fn question(place: &str, from: &str, until: &str) -> String {
 }
 
 /// Asks until the time is over; how long each answer took, in milliseconds.
-async fn ask(mut client: Client, mut dice: Dice, days: u64, way: Way, begun: Instant) -> Vec<f64> {
+async fn ask(mut client: Client, mut dice: ChaCha8Rng, days: u64, way: Way, begun: Instant) -> Vec<f64> {
     let start: chrono::NaiveDate = START.parse().expect("a date");
     if let Way::Extended = way {
         // no types are said: the node tells them
@@ -118,8 +108,8 @@ async fn ask(mut client: Client, mut dice: Dice, days: u64, way: Way, begun: Ins
     }
     let mut times = Vec::new();
     while begun.elapsed() < ASKING {
-        let day = start + chrono::Days::new(dice.next() % days);
-        let place = format!("district {:02}", dice.next() % DISTRICTS);
+        let day = start + chrono::Days::new(dice.next_u64() % days);
+        let place = format!("district {:02}", dice.next_u64() % DISTRICTS);
         let (from, until) = (format!("{day} 00:00:00"), format!("{} 00:00:00", day + chrono::Days::new(1)));
         let message = match way {
             Way::Simple => {
@@ -161,7 +151,10 @@ async fn main() {
         clients.push(Client::open(address, &guest, token.trim()).await);
     }
     let begun = Instant::now();
-    let asking = clients.into_iter().zip(0..).map(|(client, seed)| ask(client, Dice(seed), days, way, begun));
+    let asking = clients
+        .into_iter()
+        .zip(0..)
+        .map(|(client, seed)| ask(client, ChaCha8Rng::seed_from_u64(seed), days, way, begun));
     let asking: Vec<_> = asking.map(tokio::spawn).collect();
     let mut times: Vec<f64> = Vec::new();
     for client in asking {

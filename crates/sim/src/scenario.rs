@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::city::CityPlan;
@@ -107,17 +108,38 @@ pub enum ScenarioError {
     },
 }
 
+/// The text of a scenario file, whatever it runs.
+pub(crate) fn text_of(file: &Path) -> Result<String, ScenarioError> {
+    let failed = |error| ScenarioError::File { file: file.to_owned(), error };
+    if std::fs::metadata(file).map_err(failed)?.len() > FILE_BYTES_MAX {
+        return Err(failed(std::io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes"))));
+    }
+    std::fs::read_to_string(file).map_err(failed)
+}
+
+/// What a scenario with this table says; none where the text has no such table. `file` is named in errors.
+pub(crate) fn parsed_with<T: DeserializeOwned>(
+    table: &str,
+    text: &str,
+    file: &str,
+) -> Result<Option<T>, ScenarioError> {
+    match parsed::<toml::Table>(text, file)?.contains_key(table) {
+        true => parsed(text, file).map(Some),
+        false => Ok(None),
+    }
+}
+
+fn parsed<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, ScenarioError> {
+    toml::from_str(text).map_err(|error| ScenarioError::Text { file: file.to_owned(), error: Box::new(error) })
+}
+
 impl Scenario {
     /// Reads a scenario file.
     ///
     /// # Errors
     /// [`ScenarioError`], which names file and key.
     pub fn read(file: &Path) -> Result<Scenario, ScenarioError> {
-        let failed = |error| ScenarioError::File { file: file.to_owned(), error };
-        if std::fs::metadata(file).map_err(failed)?.len() > FILE_BYTES_MAX {
-            return Err(failed(std::io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes"))));
-        }
-        Scenario::parse(&std::fs::read_to_string(file).map_err(failed)?, &file.display().to_string())
+        Scenario::parse(&text_of(file)?, &file.display().to_string())
     }
 
     /// Parses the text of a scenario; `file` is named in errors.
@@ -125,8 +147,7 @@ impl Scenario {
     /// # Errors
     /// [`ScenarioError`], which names file and key.
     pub fn parse(text: &str, file: &str) -> Result<Scenario, ScenarioError> {
-        let scenario: Scenario = toml::from_str(text)
-            .map_err(|error| ScenarioError::Text { file: file.to_owned(), error: Box::new(error) })?;
+        let scenario: Scenario = parsed(text, file)?;
         scenario.check()?;
         Ok(scenario)
     }

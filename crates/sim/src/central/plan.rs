@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::city::CityPlan;
-use crate::scenario::ScenarioError;
+use crate::scenario::{ScenarioError, parsed_with, text_of};
 
 /// A scenario that compares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,8 +98,7 @@ impl Comparison {
     /// # Errors
     /// [`ScenarioError`], which names file and key.
     pub fn read(file: &Path) -> Result<Option<Comparison>, ScenarioError> {
-        let text =
-            std::fs::read_to_string(file).map_err(|error| ScenarioError::File { file: file.to_owned(), error })?;
+        let text = text_of(file)?;
         let mut found = Comparison::parse(&text, &file.display().to_string())?;
         if let (Some(comparison), Some(folder)) = (&mut found, file.parent()) {
             comparison.city.look_from(folder);
@@ -112,14 +111,9 @@ impl Comparison {
     /// # Errors
     /// [`ScenarioError`], which names file and key.
     pub fn parse(text: &str, file: &str) -> Result<Option<Comparison>, ScenarioError> {
-        let wrong = |error| ScenarioError::Text { file: file.to_owned(), error: Box::new(error) };
-        let table: toml::Table = toml::from_str(text).map_err(wrong)?;
-        if !table.contains_key("central") {
-            return Ok(None);
-        }
-        let comparison: Comparison = toml::from_str(text).map_err(wrong)?;
-        comparison.check()?;
-        Ok(Some(comparison))
+        let comparison: Option<Comparison> = parsed_with("central", text, file)?;
+        comparison.as_ref().map_or(Ok(()), Comparison::check)?;
+        Ok(comparison)
     }
 
     fn check(&self) -> Result<(), ScenarioError> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{HOUR_S, QUIET_AFTER_HOURS, TOGETHER_HOURS};
 use crate::city::CityPlan;
 use crate::faults::Seconds;
-use crate::scenario::{Pace, Scenario, ScenarioError};
+use crate::scenario::{Pace, Scenario, ScenarioError, parsed_with, text_of};
 
 /// A scenario that grows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,8 +59,7 @@ impl Growth {
     /// # Errors
     /// [`ScenarioError`], which names file and key.
     pub fn read(file: &Path) -> Result<Option<Growth>, ScenarioError> {
-        let text =
-            std::fs::read_to_string(file).map_err(|error| ScenarioError::File { file: file.to_owned(), error })?;
+        let text = text_of(file)?;
         Growth::parse(&text, &file.display().to_string())
     }
 
@@ -69,14 +68,9 @@ impl Growth {
     /// # Errors
     /// [`ScenarioError`], which names file and key.
     pub fn parse(text: &str, file: &str) -> Result<Option<Growth>, ScenarioError> {
-        let wrong = |error| ScenarioError::Text { file: file.to_owned(), error: Box::new(error) };
-        let table: toml::Table = toml::from_str(text).map_err(wrong)?;
-        if !table.contains_key("growth") {
-            return Ok(None);
-        }
-        let growth: Growth = toml::from_str(text).map_err(wrong)?;
-        growth.check()?;
-        Ok(Some(growth))
+        let growth: Option<Growth> = parsed_with("growth", text, file)?;
+        growth.as_ref().map_or(Ok(()), Growth::check)?;
+        Ok(growth)
     }
 
     /// The scenario with so many departments.

@@ -265,6 +265,16 @@ pub(super) fn rates(compared: &Compared) -> Option<Section> {
     sweep(compared, &points, across, "How many rows", paragraph)
 }
 
+/// What both ways send and use in a day, each figure along the points that `along` gives.
+fn in_each_day(across: Across, along: impl Fn(fn(Total) -> f64) -> [Points; 2]) -> [Chart; 2] {
+    let crossing = along(|total| total.crossing_bytes);
+    let energy = along(|total| total.work_joules);
+    [
+        chart(across, "Across the network in a day", ("Bytes", Unit::Bytes), crossing, Vec::new()),
+        chart(across, "Energy of the work in a day", ("Joules, estimated", Unit::Plain), energy, Vec::new()),
+    ]
+}
+
 /// Both ways along points at which questions were asked.
 fn along_asked(
     compared: &Compared,
@@ -297,6 +307,9 @@ pub(super) fn questions(compared: &Compared) -> Option<Section> {
         let total = costs.total_asked(terms, asked);
         total.cpu_s / (costs.machines as f64 * costs.days * 86_400.0)
     });
+    let [crossing, energy] = in_each_day(across, in_a_day);
+    let busy =
+        chart(across, "Cores that are busy at each machine, on average", ("Cores", Unit::Plain), busy, Vec::new());
     Some(Section {
         heading: "How many questions".to_owned(),
         paragraphs: vec![format!(
@@ -305,23 +318,7 @@ pub(super) fn questions(compared: &Compared) -> Option<Section> {
             share(terms.whole_city),
             QUESTIONS_MAX,
         )],
-        charts: vec![
-            chart(
-                across,
-                "Across the network in a day",
-                ("Bytes", Unit::Bytes),
-                in_a_day(|total| total.crossing_bytes),
-                Vec::new(),
-            ),
-            chart(
-                across,
-                "Energy of the work in a day",
-                ("Joules, estimated", Unit::Plain),
-                in_a_day(|total| total.work_joules),
-                Vec::new(),
-            ),
-            chart(across, "Cores that are busy at each machine, on average", ("Cores", Unit::Plain), busy, Vec::new()),
-        ],
+        charts: vec![crossing, energy, busy],
         ..Section::default()
     })
 }
@@ -399,22 +396,7 @@ pub(super) fn pulls(compared: &Compared) -> Section {
             bytes(still.rest.bytes * 86_400.0),
             seconds(still.rest.cpu_s * 86_400.0),
         )],
-        charts: vec![
-            chart(
-                across,
-                "Across the network in a day",
-                ("Bytes", Unit::Bytes),
-                along(|total| total.crossing_bytes),
-                Vec::new(),
-            ),
-            chart(
-                across,
-                "Energy of the work in a day",
-                ("Joules, estimated", Unit::Plain),
-                along(|total| total.work_joules),
-                Vec::new(),
-            ),
-        ],
+        charts: in_each_day(across, along).to_vec(),
         ..Section::default()
     }
 }
