@@ -212,7 +212,7 @@ def wire(folder, days):
     listens = f'[node]\ndepartment_postgres_listen = "127.0.0.1:{port}"\n'
     city = City(ROOT / "target/figures/civicmesh", Path(folder) / "wire", "UTC")
     try:
-        amend = lambda text: text.replace("[node]\n", listens, 1) + "\n[limits]\nqueries_max = 64\n"
+        amend = lambda text: text.replace("[node]\n", listens, 1)
         home = city.start("traffic", [ROOT / "tests/figures/districts.yaml"], amend)
         until = date(2025, 1, 1) + timedelta(days)
         city.run("ingest", "--node", home, "--dataset", "flow", f"--complete={until}", rows)

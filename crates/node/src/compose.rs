@@ -180,6 +180,8 @@ pub(crate) struct Parts {
     pub(crate) spool: PathBuf,
     /// Places for ingests.
     pub(crate) ingests: Arc<Semaphore>,
+    /// Whose turn it is to be answered.
+    pub(crate) turns: department::Turns,
     /// Room for answers that are on their way.
     pub(crate) outgoing: department::Outgoing,
     pub(crate) tasks: Tasks,
@@ -502,6 +504,11 @@ fn open(
     let parts = Parts {
         engine: Engine::new(Arc::clone(&ledger), city.clone(), query_limits(&config, environment.blocking.helpers()))?,
         ingests: Arc::new(Semaphore::new(config.limits.ingests_max)),
+        turns: department::Turns::new(
+            environment.blocking.helpers() + 1,
+            config.limits.queries_max,
+            millis(config.limits.query_ms_max),
+        ),
         outgoing: department::Outgoing::new(
             u32::try_from(config.limits.answers_bytes_max).unwrap_or(u32::MAX),
             millis(config.limits.answer_idle_ms_max),

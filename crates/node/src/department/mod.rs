@@ -10,6 +10,7 @@ mod query;
 mod question;
 mod server;
 mod session;
+mod turns;
 mod upload;
 mod wire;
 
@@ -40,6 +41,7 @@ pub(crate) use self::pg::serve as serve_postgres;
 pub(crate) use self::query::ask;
 pub(crate) use self::question::asking;
 pub(crate) use self::server::serve;
+pub(crate) use self::turns::Turns;
 pub(crate) use self::upload::{must_be_own, prepare};
 pub use self::wire::Unreadable;
 pub(crate) use self::wire::completeness_read;

@@ -63,24 +63,27 @@ pub(super) async fn prepare(
     driven(parts, async move { asked.engine.prepare(&question, &types, now, &options).await }).await
 }
 
-/// Runs work of the engine's off the runtime, until it ends, its time is up, the node stops or the caller is gone.
+/// Runs work of the engine's off the runtime when its turn comes, until it ends, its time is up, the node stops or the caller is gone.
 pub(super) async fn driven<T: Send + 'static>(
     parts: &Arc<Parts>,
     work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
 ) -> Result<T, Failure> {
     let given_up = parts.tasks.abort.child_token();
     let _given_up_when_dropped = given_up.clone().drop_guard();
-    let working = run_driven(&*parts.environment.blocking, async move {
-        tokio::select! {
-            () = given_up.cancelled() => Err(Failure::new(proto::ErrorCode::Stopping, "the node is stopping")),
-            worked = work => worked.map_err(Failure::from),
+    let working = async {
+        let working = run_driven(&*parts.environment.blocking, async move {
+            tokio::select! {
+                () = given_up.cancelled() => Err(Failure::new(proto::ErrorCode::Stopping, "the node is stopping")),
+                worked = work => worked.map_err(Failure::from),
+            }
+        });
+        let time_ms_max = parts.config.limits.query_ms_max;
+        match timeout(Duration::from_millis(time_ms_max) + GRACE, working).await {
+            Ok(worked) => worked.map_err(Failure::from).flatten(),
+            Err(_) => Err(QueryError::TimedOut { time_ms_max }.into()),
         }
-    });
-    let time_ms_max = parts.config.limits.query_ms_max;
-    match timeout(Duration::from_millis(time_ms_max) + GRACE, working).await {
-        Ok(worked) => worked.map_err(Failure::from).flatten(),
-        Err(_) => Err(QueryError::TimedOut { time_ms_max }.into()),
-    }
+    };
+    parts.turns.run(working).await?
 }
 
 fn pieces(answer: Answer) -> Result<Vec<proto::QueryResponse>, Failure> {
