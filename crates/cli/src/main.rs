@@ -20,7 +20,12 @@ mod values;
 
 use args::{Arguments, Command};
 use clap::{CommandFactory, Parser};
+use mimalloc::MiMalloc;
 use std::process::ExitCode;
+
+/// Questions and links take and give back memory all the time, on many threads.
+#[global_allocator]
+static MEMORY: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -67,7 +67,7 @@ fn serve(dir: &Path, rows_gone: Option<VaultId>, logs: &Logs) -> Result<ExitCode
         Err(error) => tracing::warn!(%error, "the limit on open files could not be raised"),
     }
     quiet_panics();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let runtime = civicmesh_node::runtime().context("no runtime")?;
     let outcome = runtime.block_on(async {
         let mut running = Node::start_stating(dir, Environment::real(), rows_gone).await?;
         let ended = tokio::select! {

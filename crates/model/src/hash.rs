@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-/// A SHA-256 hash; hexadecimal as text.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+/// A SHA-256 hash; hexadecimal as text and where a format is for people to read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash32(pub [u8; 32]);
 
 /// A text that is not a hash.
@@ -54,17 +54,21 @@ impl FromStr for Hash32 {
     }
 }
 
-impl TryFrom<String> for Hash32 {
-    type Error = HashError;
-
-    fn try_from(text: String) -> Result<Self, HashError> {
-        text.parse()
+impl Serialize for Hash32 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serializer.is_human_readable() {
+            true => serializer.collect_str(self),
+            false => self.0.serialize(serializer),
+        }
     }
 }
 
-impl From<Hash32> for String {
-    fn from(hash: Hash32) -> String {
-        hash.to_string()
+impl<'de> Deserialize<'de> for Hash32 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.is_human_readable() {
+            true => String::deserialize(deserializer)?.parse().map_err(D::Error::custom),
+            false => Deserialize::deserialize(deserializer).map(Self),
+        }
     }
 }
 

@@ -151,6 +151,15 @@ impl Blocking for TokioBlocking {
     }
 }
 
+/// What nodes run on. Its threads have the stack that a question needs, so that none is made for each.
+///
+/// # Errors
+/// If the system has no threads.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.thread_stack_size(civicmesh_query::STACK_BYTES).enable_all().build()
+}
+
 /// Ends when the system asks the process to stop: SIGTERM or SIGINT.
 pub async fn termination() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -22,7 +22,12 @@ use civicmesh_model::log::{Frontier, Head, leaf_hash};
 use civicmesh_model::number::MeasureState;
 use civicmesh_model::release::{Cell, Entry, MethodTag, Release, ReleaseCoverage, ShareBand};
 use civicmesh_model::time::{UtcMicros, Zone};
-use civicmesh_query::{Answer, CityView, Engine, Limits, QueryOptions};
+use civicmesh_query::{Answer, CityView, Engine, Limits, QueryOptions, STACK_BYTES};
+use mimalloc::MiMalloc;
+
+/// As the node has it.
+#[global_allocator]
+static MEMORY: MiMalloc = MiMalloc;
 
 const DISTRICTS: usize = 16;
 const MINUTE: i64 = 60_000_000;
@@ -269,6 +274,11 @@ fn csv(folder: &Path, name: &str) -> BufWriter<File> {
     BufWriter::new(File::create(folder.join(name)).expect("a file"))
 }
 
+/// Has a file on disk, so that nothing is written while questions are timed.
+fn settle(out: BufWriter<File>) {
+    out.into_inner().expect("written").sync_all().expect("written");
+}
+
 /// One-minute windows: each district has about 25 sensors that report in a minute.
 async fn year(folder: &Path, days: i64) {
     let ledger = open(folder);
@@ -303,7 +313,7 @@ async fn year(folder: &Path, days: i64) {
         log.release(at, MINUTE, &cells, &mut dice);
     }
     log.admit();
-    out.flush().expect("written");
+    settle(out);
     ledger.flush().expect("flushed");
     let month =
         "SELECT date_trunc('month', time) AS month, district, avg(speed) FROM traffic.flow GROUP BY 1, 2 ORDER BY 1, 2";
@@ -353,8 +363,8 @@ fn domain(ledger: &Ledger, folder: &Path, id: &str, measure: &str, rows: u64, da
         log.release(at, HOUR, &cells, &mut dice);
     }
     log.admit();
-    if let Some(mut out) = out {
-        out.flush().expect("written");
+    if let Some(out) = out {
+        settle(out);
     }
 }
 
@@ -388,8 +398,13 @@ async fn city(folder: &Path, days: i64, times: u64) {
     );
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() {
+fn main() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).thread_stack_size(STACK_BYTES).enable_all().build().expect("threads");
+    runtime.block_on(async { tokio::spawn(read()).await.expect("questions are answered") });
+}
+
+async fn read() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let number = |place: usize| arguments[place].parse::<u64>().expect("a number");
     match arguments.first().map(String::as_str) {

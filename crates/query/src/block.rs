@@ -238,6 +238,16 @@ impl Block {
         self.windows[window].first_cell..end
     }
 
+    /// The coordinates of each window's cells, where all windows have the same ones in the same order.
+    pub(crate) fn alike(&self) -> Option<&[u32]> {
+        let width = self.cells.len().checked_div(self.windows.len()).filter(|width| *width > 0)?;
+        let firsts = self.windows.iter().map(|window| window.first_cell);
+        let even = firsts.eq((self.cells.start..self.cells.end).step_by(width).take(self.windows.len()));
+        let codes = &self.codes[self.cells.clone()];
+        let repeat = codes.len() == width * self.windows.len() && codes[width..] == codes[..codes.len() - width];
+        (even && repeat).then_some(&codes[..width])
+    }
+
     /// The suppressed cells of a window.
     pub(crate) fn suppressed_of(&self, window: usize) -> Range<usize> {
         let end = self.windows.get(window + 1).map_or(self.suppressed.end, |next| next.first_suppressed);
@@ -359,7 +369,7 @@ fn states_of(measure: &str, releases: &[Release]) -> States {
         states.extend(release.cells.iter().map(state));
     }
     States {
-        count: states.iter().map(|state| state.count as i64).collect(),
+        count: Arc::new(states.iter().map(|state| state.count as i64).collect()),
         sums: Some(Numbers::Wide(states.iter().map(|state| state.sum).collect())),
         squares: Some(Numbers::Wide(states.iter().map(|state| state.sum_squares).collect())),
         min: Some(states.iter().map(|state| state.min).collect()),

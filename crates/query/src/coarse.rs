@@ -163,34 +163,64 @@ impl Coarse {
         let starts = windows.iter().map(|window| block.windows[*window].start).collect();
         let places = self.places(starts)?;
         self.ask(memory)?;
-        let whole = windows.len() == block.windows.len() && !codes.contains(&NONE);
-        let (mut cells, mut slots) = (Vec::new(), Vec::with_capacity(block.cells.len()));
-        for (window, place) in windows.into_iter().zip(places) {
-            let held = block.suppressed_of(window);
+        for window in &windows {
+            let held = block.suppressed_of(*window);
             let held = held.filter(|cell| codes[block.suppressed_codes[*cell] as usize] != NONE).count();
             if held > 0 {
                 self.cells.suppressed += held as u64;
-                self.cells.share = self.cells.share.max(block.windows[window].share);
+                self.cells.share = self.cells.share.max(block.windows[*window].share);
             }
-            let of_place = &mut self.slots[place];
-            of_place.resize(self.cells.coordinates.len(), NONE);
+        }
+        let whole = windows.len() == block.windows.len() && !codes.contains(&NONE);
+        let first = block.cells.start;
+        if let (true, Some(alike)) = (whole, block.alike()) {
+            let (mut runs, mut slots) = (Vec::new(), Vec::new());
+            for places in places.chunk_by(|one, next| one == next) {
+                runs.push(places.len());
+                slots.extend(alike.iter().map(|code| self.slot(places[0], codes[*code as usize])));
+            }
+            return self.add(block, &Taken::Runs { first, runs: &runs, slots: &slots }, memory);
+        }
+        let (mut cells, mut slots) = (Vec::new(), Vec::with_capacity(block.cells.len()));
+        for (window, place) in windows.into_iter().zip(places) {
             let of_window = block.cells_of(window);
             for (cell, code) in of_window.clone().zip(&block.codes[of_window]) {
                 let code = codes[*code as usize];
                 if code == NONE {
                     continue;
                 }
-                slots.push(slot(of_place, &mut self.cells.slots, place, code));
+                slots.push(self.slot(place, code));
                 if !whole {
                     cells.push(cell as u32);
                 }
             }
         }
+        let taken =
+            if whole { Taken::All { first, slots: &slots } } else { Taken::Some { cells: &cells, slots: &slots } };
+        self.add(block, &taken, memory)
+    }
+
+    /// Adds a block's cells to their slots.
+    fn add(&mut self, block: &Block, taken: &Taken<'_>, memory: &MemoryReservation) -> Result<()> {
         self.ask(memory)?;
-        self.cells.passing += slots.len() as u64;
-        let cells = (!whole).then_some(&cells[..]);
-        self.cells.add(block, &Taken { cells, first: block.cells.start, slots: &slots })?;
+        self.cells.passing += taken.len() as u64;
+        self.cells.add(block, taken)?;
         self.ask(memory)
+    }
+
+    /// The slot of a coordinate at a place.
+    #[inline]
+    fn slot(&mut self, place: usize, code: u32) -> u32 {
+        let of_place = &mut self.slots[place];
+        if of_place.len() <= code as usize {
+            of_place.resize(self.cells.coordinates.len(), NONE);
+        }
+        let slot = &mut of_place[code as usize];
+        if *slot == NONE {
+            *slot = self.cells.slots.len() as u32;
+            self.cells.slots.push((place, code));
+        }
+        *slot
     }
 
     /// Merges in what another one of the same question merged.
@@ -207,10 +237,7 @@ impl Coarse {
         self.ask(memory)?;
         let mut slots = Vec::with_capacity(other.slots.len());
         for (place, code) in &other.slots {
-            let place = places[*place];
-            let of_place = &mut self.slots[place];
-            of_place.resize(self.cells.coordinates.len(), NONE);
-            slots.push(slot(of_place, &mut self.cells.slots, place, codes[*code as usize]));
+            slots.push(self.slot(places[*place], codes[*code as usize]));
         }
         self.ask(memory)?;
         self.cells.absorb(other, &slots)?;
@@ -334,17 +361,6 @@ impl Coarse {
         let schema: Schema = self.product.cells_schema().project(&self.columns)?;
         Ok((self.columns.clone(), self.cells.batch(&self.product, &self.columns, &self.dimensions, Arc::new(schema))?))
     }
-}
-
-/// The slot of a coordinate at a place.
-#[inline]
-fn slot(of_place: &mut [u32], slots: &mut Vec<(usize, u32)>, place: usize, code: u32) -> u32 {
-    let slot = &mut of_place[code as usize];
-    if *slot == NONE {
-        *slot = slots.len() as u32;
-        slots.push((place, code));
-    }
-    *slot
 }
 
 impl MergedCells {

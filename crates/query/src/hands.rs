@@ -6,13 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::roomy::STACK_BYTES;
 
-/// The threads that are free to help.
+/// The threads that help.
 #[derive(Debug)]
 pub(crate) struct Hands {
+    /// None where nobody helps.
+    pool: Option<ThreadPool>,
+    /// How many are free.
     free: AtomicUsize,
 }
 
@@ -36,7 +40,13 @@ struct Done<R, E, F> {
 impl Hands {
     /// So many helpers, for all questions together.
     pub(crate) fn new(helpers: usize) -> Self {
-        Self { free: AtomicUsize::new(helpers) }
+        let named = |number| format!("hand-{number}");
+        let threads = ThreadPoolBuilder::new().num_threads(helpers).stack_size(STACK_BYTES).thread_name(named);
+        let pool = (helpers > 0).then(|| threads.build());
+        let pool = pool.and_then(|built| {
+            built.inspect_err(|error| tracing::warn!(%error, "there are no threads to help with questions")).ok()
+        });
+        Self { free: AtomicUsize::new(if pool.is_some() { helpers } else { 0 }), pool }
     }
 
     /// Does the work on each of the things, on this thread and on as many helpers as are free, and takes what comes of
@@ -48,9 +58,9 @@ impl Hands {
         mut take: impl FnMut(R) -> Result<(), E> + Send,
     ) -> Result<(), E> {
         let helpers = self.helpers(things.len().saturating_sub(1));
-        if helpers.count == 0 {
+        let (Some(pool), 1..) = (&self.pool, helpers.count) else {
             return things.into_iter().try_for_each(|thing| take(work(thing)?));
-        }
+        };
         let coming = Mutex::new(things.into_iter().enumerate());
         let done = Mutex::new(Done { next: 0, ahead: BTreeMap::new(), take, failed: None, ends: false });
         let span = tracing::Span::current();
@@ -62,12 +72,9 @@ impl Hands {
                 locked(&done).add(place, worked);
             }
         };
-        thread::scope(|scope| {
+        pool.in_place_scope(|scope| {
             for _ in 0..helpers.count {
-                let helper = thread::Builder::new().stack_size(STACK_BYTES);
-                if let Err(error) = helper.spawn_scoped(scope, || span.in_scope(turn)) {
-                    tracing::warn!(%error, "no thread to help with a question");
-                }
+                scope.spawn(|_| span.in_scope(&turn));
             }
             turn();
         });

@@ -59,6 +59,7 @@ pub use error::{QueryError, RefusalCode};
 pub use figures::LACKS;
 pub use limits::Limits;
 pub use question::{PARAMETERS_MAX, Prepared, Question};
+pub use roomy::STACK_BYTES;
 pub use tables::Table;
 
 #[cfg(test)]

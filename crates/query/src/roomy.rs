@@ -6,8 +6,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// The stack that a question is polled on.
-pub(crate) const STACK_BYTES: usize = 64 << 20;
+/// Bytes of the stack that a question is polled on. On a thread that has as much it is polled where it is, which is faster.
+pub const STACK_BYTES: usize = 64 << 20;
 
 /// A future polled with [`STACK_BYTES`] of stack, or half of that where there is as much anyway.
 pub(crate) struct Roomy<'f, T>(pub Pin<Box<dyn Future<Output = T> + Send + 'f>>);

@@ -7,33 +7,64 @@ use crate::error::QueryError;
 use crate::sketched::Merged as Sketch;
 
 /// Which cells go into which slots.
-pub(crate) struct Taken<'t> {
-    /// The cells; none where they are all from `first` on.
-    pub cells: Option<&'t [u32]>,
-    pub first: usize,
-    /// Of each of them.
-    pub slots: &'t [u32],
+pub(crate) enum Taken<'t> {
+    /// All from `first` on, one into each of the slots.
+    All { first: usize, slots: &'t [u32] },
+    /// These cells, one into each of the slots.
+    Some { cells: &'t [u32], slots: &'t [u32] },
+    /// All from `first` on: so many windows one after the other, each with a cell for each of as many slots as `slots`
+    /// has a run.
+    Runs { first: usize, runs: &'t [usize], slots: &'t [u32] },
 }
 
 impl Taken<'_> {
+    /// How many cells are taken.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::All { slots, .. } | Self::Some { slots, .. } => slots.len(),
+            Self::Runs { runs, slots, .. } => runs.iter().sum::<usize>() * (slots.len() / runs.len().max(1)),
+        }
+    }
+
     /// The slot and the value of each cell that is taken.
     #[inline]
     pub(crate) fn each<T: Copy>(&self, values: &[T], mut add: impl FnMut(usize, T)) {
-        match self.cells {
-            None => {
-                let values = &values[self.first..self.first + self.slots.len()];
-                values.iter().zip(self.slots).for_each(|(value, slot)| add(*slot as usize, *value));
+        let mut zipped = |values: &[T], slots: &[u32]| {
+            values.iter().zip(slots).for_each(|(value, slot)| add(*slot as usize, *value));
+        };
+        match *self {
+            Self::All { first, slots } => zipped(&values[first..first + slots.len()], slots),
+            Self::Some { cells, slots } => {
+                cells.iter().zip(slots).for_each(|(cell, slot)| add(*slot as usize, values[*cell as usize]));
             }
-            Some(cells) => {
-                cells.iter().zip(self.slots).for_each(|(cell, slot)| add(*slot as usize, values[*cell as usize]));
+            Self::Runs { first, runs, slots } => {
+                let width = slots.len() / runs.len().max(1);
+                let mut values = &values[first..first + self.len()];
+                for (windows, slots) in runs.iter().zip(slots.chunks_exact(width.max(1))) {
+                    let (run, rest) = values.split_at(windows * width);
+                    run.chunks_exact(width).for_each(|window| zipped(window, slots));
+                    values = rest;
+                }
             }
         }
     }
 
-    /// The slot and the number of each cell that is taken.
-    fn cells(&self) -> impl Iterator<Item = (usize, usize)> {
-        let cell = |place: usize| self.cells.map_or(self.first + place, |cells| cells[place] as usize);
-        self.slots.iter().enumerate().map(move |(place, slot)| (*slot as usize, cell(place)))
+    /// The slot and the number of each cell that is taken, up to the first error.
+    fn each_cell<E>(&self, mut take: impl FnMut(usize, usize) -> Result<(), E>) -> Result<(), E> {
+        match *self {
+            Self::All { first, slots } => {
+                slots.iter().zip(first..).try_for_each(|(slot, cell)| take(*slot as usize, cell))
+            }
+            Self::Some { cells, slots } => {
+                cells.iter().zip(slots).try_for_each(|(cell, slot)| take(*slot as usize, *cell as usize))
+            }
+            Self::Runs { first, runs, slots } => {
+                let width = slots.len() / runs.len().max(1);
+                let of_run = |(windows, slots): (&usize, _)| std::iter::repeat_n(slots, *windows);
+                let windows = runs.iter().zip(slots.chunks_exact(width.max(1))).flat_map(of_run);
+                windows.flatten().zip(first..).try_for_each(|(slot, cell): (&u32, _)| take(*slot as usize, cell))
+            }
+        }
     }
 }
 
@@ -122,18 +153,23 @@ impl Sums {
             Some(value) => Extreme::Known(value),
             None => Extreme::Unsaid,
         };
-        if self.wanted.min {
-            taken.cells().for_each(|(slot, cell)| self.min[slot].add(extreme(&states.min, cell), i64::min));
+        if !self.wanted.min && !self.wanted.max {
+            return Ok(());
         }
-        if self.wanted.max {
-            taken.cells().for_each(|(slot, cell)| self.max[slot].add(extreme(&states.max, cell), i64::max));
-        }
-        Ok(())
+        taken.each_cell(|slot, cell| {
+            if self.wanted.min {
+                self.min[slot].add(extreme(&states.min, cell), i64::min);
+            }
+            if self.wanted.max {
+                self.max[slot].add(extreme(&states.max, cell), i64::max);
+            }
+            Ok(())
+        })
     }
 
     /// Adds merged cells, each into the slot that `slots` says.
     pub(crate) fn absorb(&mut self, other: &Self, slots: &[u32]) -> Result<(), QueryError> {
-        let taken = Taken { cells: None, first: 0, slots };
+        let taken = Taken::All { first: 0, slots };
         let mut too_many = false;
         taken.each(&other.count, |slot, count| {
             let over;
@@ -216,7 +252,7 @@ impl SketchSlots {
 
     /// Adds cells.
     pub(crate) fn add(&mut self, sketches: &Sketches, taken: &Taken<'_>) -> Result<(), QueryError> {
-        taken.cells().try_for_each(|(slot, cell)| {
+        taken.each_cell(|slot, cell| {
             let of_quantiles = self.of_quantiles;
             self.change(slot, |sketch| sketch.add(sketches.get(cell), of_quantiles))
         })
@@ -246,5 +282,36 @@ impl SketchSlots {
     /// The bytes of each slot's sketch, empty where there is no value.
     pub(crate) fn stored(&self) -> Vec<Vec<u8>> {
         self.sketches.iter().map(Sketch::to_bytes).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_windows_that_are_alike_are_what_their_cells_are_one_by_one() {
+        // three windows at one place and one at another, two cells each, behind a cell of somebody else's
+        let (runs, slots) = ([3, 1], [0, 1, 2, 0]);
+        let spread = [0, 1, 0, 1, 0, 1, 2, 0];
+        let (values, cells): (Vec<i64>, Vec<u32>) = ((100..109).collect(), (1..9).collect());
+        let all = [
+            Taken::Runs { first: 1, runs: &runs, slots: &slots },
+            Taken::All { first: 1, slots: &spread },
+            Taken::Some { cells: &cells, slots: &spread },
+        ];
+        for taken in all {
+            let (mut sums, mut numbers) = ([0; 3], Vec::new());
+            taken.each(&values, |slot, value| sums[slot] += value);
+            let each = taken.each_cell(|slot, cell| {
+                numbers.push((slot as u32, cell));
+                if cell == 8 { Err(cell) } else { Ok(()) }
+            });
+            assert_eq!((sums, each, taken.len()), ([101 + 103 + 105 + 108, 102 + 104 + 106, 107], Err(8), 8));
+            assert_eq!(numbers, spread.into_iter().zip(1..9).collect::<Vec<_>>());
+        }
+        let nothing = Taken::Runs { first: 1, runs: &[], slots: &[] };
+        nothing.each(&values, |_, _| panic!("there is no cell"));
+        assert_eq!(nothing.len(), 0);
     }
 }

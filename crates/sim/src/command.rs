@@ -180,7 +180,7 @@ fn compare(comparison: &Comparison, command: &RunCommand) -> Result<ExitCode> {
     }
     let folder = command.out.clone().unwrap_or_else(|| PathBuf::from("central-vs-cluster"));
     let cities = tempfile::Builder::new().prefix("civicmesh-sim-").tempdir()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = civicmesh_node::runtime()?;
     let stop = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending().await

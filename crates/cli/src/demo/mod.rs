@@ -68,7 +68,7 @@ pub fn run(command: DemoCommand) -> Result<ExitCode> {
             command.files.display()
         )
     })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = civicmesh_node::runtime()?;
     runtime.block_on(show(&command, &files))?;
     Ok(ExitCode::SUCCESS)
 }

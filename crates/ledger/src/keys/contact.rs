@@ -2,13 +2,12 @@
 //!
 //! ```text
 //! key    domain in ASCII
-//! value  JSON of PeerContact
+//! value  postcard of PeerContact (see [`super::to_bytes`])
 //! ```
 
 use civicmesh_model::names::DomainName;
 use civicmesh_store::Keyspace;
 
-use super::{from_json, to_json};
 use crate::error::LedgerError;
 use crate::said::PeerContact;
 
@@ -24,11 +23,11 @@ pub(crate) fn parse(key: &[u8]) -> Result<DomainName, LedgerError> {
 }
 
 pub(crate) fn to_bytes(contact: &PeerContact) -> Vec<u8> {
-    to_json(contact)
+    super::to_bytes(contact)
 }
 
 pub(crate) fn from_bytes(bytes: &[u8]) -> Result<PeerContact, LedgerError> {
-    from_json(bytes)
+    super::from_bytes(bytes)
 }
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 //!
 //! ```text
 //! key    product 00 ordinal:u64, from 0
-//! value  JSON of FoundOut
+//! value  postcard of FoundOut (see [`super::to_bytes`])
 //! ```
 
 use civicmesh_store::Keyspace;
 
-use super::{from_json, to_json};
 use crate::error::LedgerError;
 use crate::said::FoundOut;
 
@@ -16,11 +15,11 @@ pub(crate) use super::entry::key;
 pub(crate) const KEYSPACE: Keyspace = Keyspace::new("found");
 
 pub(crate) fn to_bytes(found: &FoundOut) -> Vec<u8> {
-    to_json(found)
+    super::to_bytes(found)
 }
 
 pub(crate) fn from_bytes(bytes: &[u8]) -> Result<FoundOut, LedgerError> {
-    from_json(bytes)
+    super::from_bytes(bytes)
 }
 
 #[cfg(test)]

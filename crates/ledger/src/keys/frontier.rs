@@ -2,13 +2,12 @@
 //!
 //! ```text
 //! key    product 00 size:u64, a multiple of CHECKPOINT_ENTRIES
-//! value  JSON of the frontier at that size
+//! value  postcard of the frontier at that size (see [`super::to_bytes`])
 //! ```
 
 use civicmesh_model::log::Frontier;
 use civicmesh_store::Keyspace;
 
-use super::{from_json, to_json};
 use crate::error::LedgerError;
 
 pub(crate) use super::entry::key;
@@ -19,11 +18,11 @@ pub(crate) const KEYSPACE: Keyspace = Keyspace::new("frontier");
 pub(crate) const CHECKPOINT_ENTRIES: u64 = 1024;
 
 pub(crate) fn to_bytes(frontier: &Frontier) -> Vec<u8> {
-    to_json(frontier)
+    super::to_bytes(frontier)
 }
 
 pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Frontier, LedgerError> {
-    from_json(bytes)
+    super::from_bytes(bytes)
 }
 
 #[cfg(test)]

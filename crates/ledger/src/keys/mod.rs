@@ -91,6 +91,25 @@ pub(crate) fn done(bytes: &[u8]) -> Result<(), LedgerError> {
     if bytes.is_empty() { Ok(()) } else { Err(LedgerError::Damaged("a value that is too long")) }
 }
 
+/// What begins a value in [postcard](https://postcard.jamesmunns.com/wire-format); no JSON text begins so.
+const POSTCARD: u8 = 1;
+
+/// A value of the ledger's own; ledgers of older versions have it as JSON.
+pub(crate) fn from_bytes<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, LedgerError> {
+    match bytes {
+        [POSTCARD, value @ ..] => match postcard::take_from_bytes(value) {
+            Ok((value, [])) => Ok(value),
+            _ => Err(LedgerError::Damaged("a value that cannot be read")),
+        },
+        json => from_json(json),
+    }
+}
+
+/// The bytes of a value of the ledger's own.
+pub(crate) fn to_bytes<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_extend(value, vec![POSTCARD]).expect("values of known length, and no failing serializer")
+}
+
 /// A value that is JSON.
 pub(crate) fn from_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, LedgerError> {
     serde_json::from_slice(bytes).map_err(|_| LedgerError::Damaged("a value that is not the JSON expected"))

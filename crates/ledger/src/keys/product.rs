@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! key    product 00
-//! value  JSON of ProductRecord
+//! value  postcard of ProductRecord (see [`super::to_bytes`])
 //! ```
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use civicmesh_model::time::UtcMicros;
 use civicmesh_store::Keyspace;
 use serde::{Deserialize, Serialize};
 
-use super::{from_json, prefix, to_json};
+use super::prefix;
 use crate::error::LedgerError;
 
 pub(crate) const KEYSPACE: Keyspace = Keyspace::new("product");
@@ -59,11 +59,11 @@ impl ProductRecord {
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        to_json(self)
+        super::to_bytes(self)
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, LedgerError> {
-        from_json(bytes)
+        super::from_bytes(bytes)
     }
 }
 
@@ -105,6 +105,9 @@ mod tests {
             body_bytes: 8,
         };
         assert_eq!(ProductRecord::from_bytes(&record.to_bytes()).unwrap(), record);
+        assert!(ProductRecord::from_bytes(&[record.to_bytes(), vec![0]].concat()).is_err());
+        // as older versions wrote it
+        assert_eq!(ProductRecord::from_bytes(&super::super::to_json(&record)).unwrap(), record);
         assert!(ProductRecord::from_bytes(b"{}").is_err());
     }
 }

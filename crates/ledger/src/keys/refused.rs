@@ -2,12 +2,11 @@
 //!
 //! ```text
 //! key    product 00
-//! value  JSON of Refusal
+//! value  postcard of Refusal (see [`super::to_bytes`])
 //! ```
 
 use civicmesh_store::Keyspace;
 
-use super::{from_json, to_json};
 use crate::error::LedgerError;
 use crate::said::Refusal;
 
@@ -16,11 +15,11 @@ pub(crate) use super::product::{key, parse};
 pub(crate) const KEYSPACE: Keyspace = Keyspace::new("refused");
 
 pub(crate) fn to_bytes(refusal: &Refusal) -> Vec<u8> {
-    to_json(refusal)
+    super::to_bytes(refusal)
 }
 
 pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Refusal, LedgerError> {
-    from_json(bytes)
+    super::from_bytes(bytes)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! key    (nothing)
-//! value  JSON of VaultRecord
+//! value  postcard of VaultRecord (see [`super::to_bytes`])
 //! ```
 
 use std::collections::BTreeMap;
@@ -13,7 +13,6 @@ use civicmesh_model::vault_id::VaultId;
 use civicmesh_store::Keyspace;
 use serde::{Deserialize, Serialize};
 
-use super::{from_json, to_json};
 use crate::error::LedgerError;
 
 pub(crate) const KEYSPACE: Keyspace = Keyspace::new("vault");
@@ -42,11 +41,11 @@ pub(crate) struct Gone {
 
 impl VaultRecord {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        to_json(self)
+        super::to_bytes(self)
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, LedgerError> {
-        from_json(bytes)
+        super::from_bytes(bytes)
     }
 }
 

@@ -10,7 +10,9 @@
 //! frequency of their bytes is used; so both ways are tried.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
+use zstd::bulk::Decompressor;
 use zstd::zstd_safe::CParameter;
 
 use crate::error::LedgerError;
@@ -80,8 +82,16 @@ pub(crate) fn write(out: &mut Vec<u8>, numbers: &[i128]) {
     }
 }
 
-/// Takes a column of `rows` numbers off.
-pub(crate) fn read(bytes: &mut &[u8], rows: usize) -> Result<Numbers, LedgerError> {
+/// What a column begins with.
+struct Start {
+    base: i128,
+    /// Bytes of each number above it.
+    width: u8,
+    /// The greatest that these bytes can make of it; none beyond 128 bits.
+    top: Option<i128>,
+}
+
+fn start(bytes: &mut &[u8]) -> Result<Start, LedgerError> {
     let zigzag = read_leb128(bytes)?;
     let base = (zigzag >> 1) as i128 ^ -((zigzag & 1) as i128);
     let [width] = take(bytes)?;
@@ -89,30 +99,59 @@ pub(crate) fn read(bytes: &mut &[u8], rows: usize) -> Result<Numbers, LedgerErro
         return Err(DAMAGED);
     }
     let most = if width == WIDTH_MAX { u128::MAX } else { (1_u128 << (8 * width)) - 1 };
-    let top = i128::try_from(most).ok().and_then(|most| base.checked_add(most));
-    match (i64::try_from(base), top.and_then(|top| i64::try_from(top).ok())) {
+    Ok(Start { base, width, top: i128::try_from(most).ok().and_then(|most| base.checked_add(most)) })
+}
+
+/// Takes the planes of `rows` numbers off; `with` adds a byte of a plane, shifted, to what the lower ones made of `base`.
+fn planes<T: Copy>(
+    bytes: &mut &[u8],
+    (width, rows): (u8, usize),
+    base: T,
+    with: impl Fn(T, u8, u32) -> T,
+) -> Result<Vec<T>, LedgerError> {
+    if width == 0 {
+        return Ok(vec![base; rows]);
+    }
+    let mut numbers: Vec<T> = read_plane(bytes, rows)?.iter().map(|byte| with(base, *byte, 0)).collect();
+    for plane in 1..width {
+        let shift = 8 * u32::from(plane);
+        let plane = read_plane(bytes, rows)?;
+        numbers.iter_mut().zip(&*plane).for_each(|(number, byte)| *number = with(*number, *byte, shift));
+    }
+    Ok(numbers)
+}
+
+/// Takes a column of `rows` numbers off.
+pub(crate) fn read(bytes: &mut &[u8], rows: usize) -> Result<Numbers, LedgerError> {
+    let Start { base, width, top } = start(bytes)?;
+    Ok(match (i64::try_from(base), top.and_then(|top| i64::try_from(top).ok())) {
         (Ok(base), Some(_)) => {
-            let mut numbers = vec![base; rows];
-            for plane in 0..width {
-                let plane_bytes = read_plane(bytes, rows)?;
-                let shift = 8 * u32::from(plane);
-                numbers.iter_mut().zip(&*plane_bytes).for_each(|(number, byte)| *number += i64::from(*byte) << shift);
-            }
-            Ok(Numbers::Narrow(numbers))
+            let with = |number, byte, shift| number + (i64::from(byte) << shift);
+            Numbers::Narrow(planes(bytes, (width, rows), base, with)?)
         }
         _ => {
-            let mut numbers = vec![base; rows];
-            for plane in 0..width {
-                let plane_bytes = read_plane(bytes, rows)?;
-                let shift = 8 * u32::from(plane);
-                let add = |(number, byte): (&mut i128, &u8)| {
-                    *number = number.wrapping_add((u128::from(*byte) << shift) as i128);
-                };
-                numbers.iter_mut().zip(&*plane_bytes).for_each(add);
-            }
-            Ok(Numbers::Wide(numbers))
+            let with = |number: i128, byte, shift| number.wrapping_add((u128::from(byte) << shift) as i128);
+            Numbers::Wide(planes(bytes, (width, rows), base, with)?)
         }
+    })
+}
+
+/// Takes a column of `rows` numbers off, each of which is one of the first `count`.
+pub(crate) fn read_places(bytes: &mut &[u8], rows: usize, count: usize) -> Result<Vec<u32>, LedgerError> {
+    let Start { base, width, top } = start(bytes)?;
+    let fits = top.is_some_and(|top| u32::try_from(top).is_ok());
+    let base = u32::try_from(base).ok().filter(|_| fits).ok_or(DAMAGED)?;
+    let places = planes(bytes, (width, rows), base, |number, byte, shift| number + (u32::from(byte) << shift))?;
+    match places.iter().max() {
+        Some(last) if *last as usize >= count => Err(DAMAGED),
+        _ => Ok(places),
     }
+}
+
+/// The number that every row of a column has, if it has no other.
+pub(crate) fn constant(mut bytes: &[u8]) -> Result<Option<i128>, LedgerError> {
+    let Start { base, width, .. } = start(&mut bytes)?;
+    Ok((width == 0).then_some(base))
 }
 
 /// Appends bytes, compressed if that saves enough.
@@ -143,10 +182,24 @@ pub(crate) fn read_plane<'a>(bytes: &mut &'a [u8], length: usize) -> Result<Cow<
     *bytes = rest;
     let plane: Cow<'a, [u8]> = match packs {
         0 => plane.into(),
-        1 => zstd::bulk::decompress(plane, length).map_err(|_| DAMAGED)?.into(),
+        1 => unpack(plane, length)?.into(),
         _ => return Err(DAMAGED),
     };
     if plane.len() == length { Ok(plane) } else { Err(DAMAGED) }
+}
+
+fn unpack(plane: &[u8], length: usize) -> Result<Vec<u8>, LedgerError> {
+    thread_local! {
+        // to make one takes longer than to read a plane
+        static UNPACKING: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    UNPACKING.with_borrow_mut(|unpacking| {
+        let unpacking = match unpacking {
+            Some(unpacking) => unpacking,
+            none => none.insert(Decompressor::new().expect("memory")),
+        };
+        unpacking.decompress(plane, length).map_err(|_| DAMAGED)
+    })
 }
 
 pub(crate) fn leb128(out: &mut Vec<u8>, mut number: u128) {
@@ -202,6 +255,24 @@ mod tests {
         }
         assert!(read(&mut &bytes[..], 999).is_err() && read(&mut &bytes[..], 1001).is_err());
         assert!(read(&mut &[0, 17][..], 1).is_err());
+        // a number that is no place, and a base that is none
+        assert!(read_places(&mut &bytes[..], 1000, 999).is_err());
+        for base in [-1, 1 << 32] {
+            let mut bytes = Vec::new();
+            write(&mut bytes, &[base; 3]);
+            assert!(read_places(&mut &bytes[..], 3, usize::MAX).is_err());
+        }
+    }
+
+    #[test]
+    fn places_and_constants_are_known_again() {
+        for places in [vec![], vec![3; 5], (0..70_000_u32).rev().collect()] {
+            let mut bytes = Vec::new();
+            write(&mut bytes, &places.iter().map(|place| i128::from(*place)).collect::<Vec<_>>());
+            assert_eq!(read_places(&mut &bytes[..], places.len(), 70_000).unwrap(), places);
+            let known = places.first().filter(|_| places.len() == 5).map(|place| i128::from(*place));
+            assert_eq!(constant(&bytes).unwrap(), known.or(places.is_empty().then_some(0)));
+        }
     }
 
     proptest! {

@@ -53,7 +53,7 @@ impl Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct States {
     /// How many values.
-    pub count: Vec<i64>,
+    pub count: Arc<Vec<i64>>,
     /// Their sums.
     pub sums: Option<Numbers>,
     /// Their sums of squares.
@@ -244,13 +244,13 @@ impl<'s> Segment<'s> {
 
     /// Of each published cell, which coordinate it has.
     pub fn codes(&self) -> Result<Arc<Vec<u32>>, LedgerError> {
-        let read = || self.part(CELLS, |mut bytes| self.read_codes(&mut bytes, self.header.cells));
+        let read = || self.part(CELLS, |bytes| self.places(bytes, self.header.cells));
         self.columns.column(|columns| &columns.codes, read)
     }
 
     /// Of each suppressed cell, which coordinate it has.
     pub fn suppressed_codes(&self) -> Result<Arc<Vec<u32>>, LedgerError> {
-        let read = || self.part(SUPPRESSED, |mut bytes| self.read_codes(&mut bytes, self.header.suppressed));
+        let read = || self.part(SUPPRESSED, |bytes| self.places(bytes, self.header.suppressed));
         self.columns.column(|columns| &columns.suppressed_codes, read)
     }
 
@@ -268,8 +268,15 @@ impl<'s> Segment<'s> {
     fn read_states(&self, measure: usize, wanted: Wanted) -> Result<States, LedgerError> {
         let observations = self.observations()?;
         let layout = self.header.releases.as_ref().and_then(|layout| layout.measures.get(measure)).ok_or(DAMAGED)?;
-        let mut count = self.numbers(measure, COUNT)?.narrow()?;
-        count.iter_mut().zip(&*observations).for_each(|(count, observations)| *count += observations);
+        let count = match self.part(measure_part(measure, COUNT), column::constant)? {
+            // every observation has a value
+            Some(0) => observations,
+            _ => {
+                let mut count = self.numbers(measure, COUNT)?.narrow()?;
+                count.iter_mut().zip(&*observations).for_each(|(count, observations)| *count += observations);
+                Arc::new(count)
+            }
+        };
         let Wanted { sums, squares, min, max } = wanted;
         let extremes = match min || max {
             true => self.extremes(measure)?,
@@ -414,19 +421,14 @@ impl<'s> Segment<'s> {
         self.part(measure_part(measure, column), |mut bytes| column::read(&mut bytes, self.header.cells))
     }
 
+    fn places(&self, mut bytes: &[u8], cells: usize) -> Result<Vec<u32>, LedgerError> {
+        column::read_places(&mut bytes, cells, self.header.coordinates)
+    }
+
     /// Of each release, which extremes of the measure it has.
     fn extremes(&self, measure: usize) -> Result<Vec<i64>, LedgerError> {
         let releases = self.released().count();
         self.part(measure_part(measure, EXTREMES), |mut bytes| column::read(&mut bytes, releases)?.narrow())
-    }
-
-    fn read_codes(&self, bytes: &mut &[u8], cells: usize) -> Result<Vec<u32>, LedgerError> {
-        let codes = column::read(bytes, cells)?.narrow()?;
-        let code = |code: i64| {
-            let known = usize::try_from(code).is_ok_and(|code| code < self.header.coordinates);
-            if known { Ok(code as u32) } else { Err(DAMAGED) }
-        };
-        codes.into_iter().map(code).collect()
     }
 }
 
@@ -461,21 +463,24 @@ fn read_rows(mut bytes: &[u8], start: UtcMicros, header: &Header) -> Result<Vec<
     if whole { Ok(rows) } else { Err(DAMAGED) }
 }
 
-fn add_means(numbers: Numbers, counts: &[i64], mean: i64) -> Numbers {
+fn add_means(mut numbers: Numbers, counts: &[i64], mean: i64) -> Numbers {
     let greatest = counts.iter().copied().max().unwrap_or(0);
-    let bound = greatest.checked_mul(mean.saturating_abs()).filter(|bound| *bound < i64::MAX / 2);
-    match numbers {
-        Numbers::Narrow(mut numbers)
-            if bound.is_some() && numbers.iter().all(|number| number.unsigned_abs() < i64::MAX as u64 / 2) =>
-        {
-            numbers.iter_mut().zip(counts).for_each(|(number, count)| *number += count * mean);
-            Numbers::Narrow(numbers)
+    let bounded = greatest.checked_mul(mean.saturating_abs()).is_some();
+    if let (Numbers::Narrow(narrow), true) = (&mut numbers, bounded) {
+        let mut too_wide = false;
+        for (number, count) in narrow.iter_mut().zip(counts) {
+            let over;
+            (*number, over) = number.overflowing_add(count.wrapping_mul(mean));
+            too_wide |= over;
         }
-        numbers => {
-            let wide = |cell: usize| numbers.get(cell).wrapping_add(i128::from(counts[cell]) * i128::from(mean));
-            Numbers::Wide((0..numbers.len()).map(wide).collect())
+        if !too_wide {
+            return numbers;
         }
+        let added = narrow.iter_mut().zip(counts);
+        added.for_each(|(number, count)| *number = number.wrapping_sub(count.wrapping_mul(mean)));
     }
+    let wide = |cell: usize| numbers.get(cell).wrapping_add(i128::from(counts[cell]) * i128::from(mean));
+    Numbers::Wide((0..numbers.len()).map(wide).collect())
 }
 
 fn add_squares(numbers: Numbers, counts: &[i64], sum: impl Fn(usize) -> i128, halved: bool) -> Numbers {

@@ -55,7 +55,7 @@ impl UpCommand {
         if let Err(error) = civicmesh_node::raise_open_files() {
             line(&format!("the limit of open files stays as it is: {error}"));
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = civicmesh_node::runtime()?;
         runtime.block_on(async {
             let stop = async {
                 if let Err(error) = civicmesh_node::termination().await {
