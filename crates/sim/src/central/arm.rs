@@ -197,13 +197,12 @@ impl<'c> Arm<'c> {
     /// nobody answers.
     pub(super) async fn knows(&mut self, domain: &str) -> Option<BTreeMap<String, Option<UtcMicros>>> {
         let status = self.query.get_mut(domain)?.status().await.ok()?;
-        let mut known = BTreeMap::new();
-        for of in &self.city.departments {
+        let of = |of: &Department| {
             let table = self.table(of);
-            let product = status.products.iter().find(|product| product.product.to_string() == table);
-            known.insert(of.domain.clone(), product.and_then(|product| product.closed_through));
-        }
-        Some(known)
+            let product = status.products.iter().find(|product| product.product.to_string() == table)?;
+            Some((of.domain.clone(), product.closed_through))
+        };
+        Some(self.city.departments.iter().filter_map(of).collect())
     }
 
     /// Waits until each of `askers` knows of each of `products` what its owner has closed, at least up to what `closed`
@@ -219,7 +218,8 @@ impl<'c> Arm<'c> {
             loop {
                 let known = self.knows(asker).await.unwrap_or_default();
                 let behind = pairs.iter().find(|(of, product)| {
-                    of == asker && known.get(product).copied().flatten() < closed.get(product).copied().flatten()
+                    // where nothing is closed yet, that there is such a product
+                    of == asker && known.get(product) < Some(&closed.get(product).copied().flatten())
                 });
                 let Some((_, product)) = behind else { break };
                 if begun.elapsed() > CONVERGE_MAX {
