@@ -17,7 +17,10 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator, Volatility};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::prelude::SessionConfig;
@@ -64,8 +67,9 @@ impl Planner {
         let columns = DFSchema::try_from(schema.clone()).map_err(|error| wrong(said(&error)))?;
         let logical = self.state.create_logical_expr(sql, &columns).map_err(|error| wrong(said(&error)))?;
         check(&logical, &columns).map_err(wrong)?;
-        let planned = self.state.create_physical_expr(logical, &columns).and_then(checked);
-        let physical = planned.map_err(|error| wrong(said(&error)))?;
+        let planned = self.written_out(logical, &columns);
+        let planned = planned.and_then(|logical| self.state.create_physical_expr(logical, &columns));
+        let physical = planned.and_then(checked).map_err(|error| wrong(said(&error)))?;
         let gives = physical.data_type(schema).map_err(|error| wrong(said(&error)))?;
         let result = result_type(kind, self.zone);
         if !becomes(&gives, kind) {
@@ -78,6 +82,24 @@ impl Planner {
         }
         let whole = kind == InputKind::Integer && !gives.is_integer();
         Ok(Expression { physical, schema: Arc::new(schema.clone()), result, whole })
+    }
+
+    /// The expression with each function as it says of itself that it is to be planned: `coalesce`, `nvl2` and casts by
+    /// name cannot be computed otherwise.
+    fn written_out(&self, logical: Expr, columns: &DFSchema) -> Result<Expr, DataFusionError> {
+        let context = SimplifyContext::builder().with_schema(Arc::new(columns.clone()));
+        let context = context.with_config_options(self.state.config_options().clone()).build();
+        let logical = ExprSimplifier::new(context.clone()).coerce(logical, columns)?;
+        let write_out = |expr: Expr| {
+            let Expr::ScalarFunction(ScalarFunction { func, args }) = expr else { return Ok(Transformed::no(expr)) };
+            Ok(match func.simplify(args, &context)? {
+                ExprSimplifyResult::Simplified(expr) => Transformed::yes(expr),
+                ExprSimplifyResult::Original(args) => {
+                    Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args }))
+                }
+            })
+        };
+        logical.transform_up(write_out).data()
     }
 }
 

@@ -222,6 +222,22 @@ fn a_division_that_would_drop_its_remainder_is_refused() {
 }
 
 #[test]
+fn functions_that_are_planned_as_others_are_computed_too() {
+    for (sql, told) in [
+        ("coalesce(nullif(level, 1), 7)", [Some(70), Some(20)]),
+        ("nvl(nullif(level, 1), 7)", [Some(70), Some(20)]),
+        ("nvl2(nullif(level, 1), 3, 4)", [Some(40), Some(30)]),
+        ("coalesce(nullif(level, 1), coalesce(nullif(level, 1), 5))", [Some(50), Some(20)]),
+        ("arrow_cast(level, 'Int64')", [Some(10), Some(20)]),
+    ] {
+        let contract = READINGS.replace("twice: level * 2", &format!("twice: {{sql: \"{sql}\"}}"));
+        let rows = "S1,2020-05-01T10:00:00,1,1,true,\nS1,2020-05-01T10:00:01,2,1,true,\n";
+        let taken = Bench::new(&contract).take("a.csv", format!("{HEADER}{rows}")).unwrap();
+        assert_eq!((taken.measure("twice"), taken.rejects.len()), (told.to_vec(), 0), "{sql}");
+    }
+}
+
+#[test]
 fn expressions_are_pure_functions_of_the_row() {
     let message = |sql: &str| {
         let contract = READINGS.replace("twice: level * 2", &format!("twice: {{sql: \"{sql}\"}}"));
