@@ -74,7 +74,7 @@ impl Hands {
         };
         pool.in_place_scope(|scope| {
             for _ in 0..helpers.count {
-                scope.spawn(|_| span.in_scope(&turn));
+                scope.spawn(|_| span.in_scope(turn));
             }
             turn();
         });
