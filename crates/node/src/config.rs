@@ -127,7 +127,8 @@ pub struct LimitsSection {
     pub ingests_max: usize,
     /// Largest upload of one file as it comes (compressed, if it is), in bytes.
     pub upload_bytes_max: u64,
-    /// Queries at once; up to 1,024 wait for their turn, one that takes longer than its turn beyond these is answered "busy".
+    /// Queries at once; up to 1,024 wait for their turn, and one that takes longer than its turn beyond these is
+    /// answered "busy".
     pub queries_max: usize,
     /// Working memory of all queries together, in bytes.
     pub query_memory_bytes_max: usize,

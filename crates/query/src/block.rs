@@ -240,12 +240,12 @@ impl Block {
 
     /// The coordinates of each window's cells, where all windows have the same ones in the same order.
     pub(crate) fn alike(&self) -> Option<&[u32]> {
-        let width = self.cells.len().checked_div(self.windows.len()).filter(|width| *width > 0)?;
+        let cells = self.cells.len();
+        let width = cells.checked_div(self.windows.len()).filter(|width| *width > 0)?;
         let firsts = self.windows.iter().map(|window| window.first_cell);
-        let even = firsts.eq((self.cells.start..self.cells.end).step_by(width).take(self.windows.len()));
+        let even = cells.is_multiple_of(width) && firsts.eq(self.cells.clone().step_by(width));
         let codes = &self.codes[self.cells.clone()];
-        let repeat = codes.len() == width * self.windows.len() && codes[width..] == codes[..codes.len() - width];
-        (even && repeat).then_some(&codes[..width])
+        (even && codes[width..] == codes[..cells - width]).then_some(&codes[..width])
     }
 
     /// The suppressed cells of a window.

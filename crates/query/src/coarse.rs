@@ -195,8 +195,7 @@ impl Coarse {
                 }
             }
         }
-        let taken =
-            if whole { Taken::All { first, slots: &slots } } else { Taken::Some { cells: &cells, slots: &slots } };
+        let taken = if whole { Taken::all(first, &slots) } else { Taken::Some { cells: &cells, slots: &slots } };
         self.add(block, &taken, memory)
     }
 

@@ -42,9 +42,10 @@ impl Hands {
     pub(crate) fn new(helpers: usize) -> Self {
         let named = |number| format!("hand-{number}");
         let threads = ThreadPoolBuilder::new().num_threads(helpers).stack_size(STACK_BYTES).thread_name(named);
-        let pool = (helpers > 0).then(|| threads.build());
-        let pool = pool.and_then(|built| {
-            built.inspect_err(|error| tracing::warn!(%error, "there are no threads to help with questions")).ok()
+        let built = (helpers > 0).then(|| threads.build()).transpose();
+        let pool = built.unwrap_or_else(|error| {
+            tracing::warn!(%error, "there are no threads to help with questions");
+            None
         });
         Self { free: AtomicUsize::new(if pool.is_some() { helpers } else { 0 }), pool }
     }

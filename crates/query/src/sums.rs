@@ -8,41 +8,41 @@ use crate::sketched::Merged as Sketch;
 
 /// Which cells go into which slots.
 pub(crate) enum Taken<'t> {
-    /// All from `first` on, one into each of the slots.
-    All { first: usize, slots: &'t [u32] },
     /// These cells, one into each of the slots.
     Some { cells: &'t [u32], slots: &'t [u32] },
-    /// All from `first` on: so many windows one after the other, each with a cell for each of as many slots as `slots`
-    /// has a run.
+    /// All from `first` on: so many windows a run, one after the other, each with a cell for each of the run's slots.
+    /// Every run has as many slots.
     Runs { first: usize, runs: &'t [usize], slots: &'t [u32] },
 }
 
-impl Taken<'_> {
+impl<'t> Taken<'t> {
+    /// All from `first` on, one into each of the slots.
+    pub(crate) fn all(first: usize, slots: &'t [u32]) -> Self {
+        Self::Runs { first, runs: &[1], slots }
+    }
+
     /// How many cells are taken.
     pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::All { slots, .. } | Self::Some { slots, .. } => slots.len(),
-            Self::Runs { runs, slots, .. } => runs.iter().sum::<usize>() * (slots.len() / runs.len().max(1)),
+        match *self {
+            Self::Some { slots, .. } => slots.len(),
+            Self::Runs { runs, slots, .. } => of_runs(runs, slots).map(|(windows, slots)| windows * slots.len()).sum(),
         }
     }
 
     /// The slot and the value of each cell that is taken.
     #[inline]
     pub(crate) fn each<T: Copy>(&self, values: &[T], mut add: impl FnMut(usize, T)) {
-        let mut zipped = |values: &[T], slots: &[u32]| {
-            values.iter().zip(slots).for_each(|(value, slot)| add(*slot as usize, *value));
-        };
         match *self {
-            Self::All { first, slots } => zipped(&values[first..first + slots.len()], slots),
             Self::Some { cells, slots } => {
                 cells.iter().zip(slots).for_each(|(cell, slot)| add(*slot as usize, values[*cell as usize]));
             }
             Self::Runs { first, runs, slots } => {
-                let width = slots.len() / runs.len().max(1);
                 let mut values = &values[first..first + self.len()];
-                for (windows, slots) in runs.iter().zip(slots.chunks_exact(width.max(1))) {
-                    let (run, rest) = values.split_at(windows * width);
-                    run.chunks_exact(width).for_each(|window| zipped(window, slots));
+                for (windows, slots) in of_runs(runs, slots) {
+                    let (run, rest) = values.split_at(windows * slots.len());
+                    for window in run.chunks_exact(slots.len()) {
+                        window.iter().zip(slots).for_each(|(value, slot)| add(*slot as usize, *value));
+                    }
                     values = rest;
                 }
             }
@@ -52,20 +52,21 @@ impl Taken<'_> {
     /// The slot and the number of each cell that is taken, up to the first error.
     fn each_cell<E>(&self, mut take: impl FnMut(usize, usize) -> Result<(), E>) -> Result<(), E> {
         match *self {
-            Self::All { first, slots } => {
-                slots.iter().zip(first..).try_for_each(|(slot, cell)| take(*slot as usize, cell))
-            }
             Self::Some { cells, slots } => {
                 cells.iter().zip(slots).try_for_each(|(cell, slot)| take(*slot as usize, *cell as usize))
             }
             Self::Runs { first, runs, slots } => {
-                let width = slots.len() / runs.len().max(1);
-                let of_run = |(windows, slots): (&usize, _)| std::iter::repeat_n(slots, *windows);
-                let windows = runs.iter().zip(slots.chunks_exact(width.max(1))).flat_map(of_run);
-                windows.flatten().zip(first..).try_for_each(|(slot, cell): (&u32, _)| take(*slot as usize, cell))
+                let windows = of_runs(runs, slots).flat_map(|(windows, slots)| std::iter::repeat_n(slots, windows));
+                windows.flatten().zip(first..).try_for_each(|(slot, cell)| take(*slot as usize, cell))
             }
         }
     }
+}
+
+/// The windows and the slots of each run.
+fn of_runs<'t>(runs: &'t [usize], slots: &'t [u32]) -> impl Iterator<Item = (usize, &'t [u32])> {
+    let width = slots.len() / runs.len().max(1);
+    runs.iter().copied().zip(slots.chunks_exact(width.max(1)))
 }
 
 /// The least or the greatest of the values so far.
@@ -169,7 +170,7 @@ impl Sums {
 
     /// Adds merged cells, each into the slot that `slots` says.
     pub(crate) fn absorb(&mut self, other: &Self, slots: &[u32]) -> Result<(), QueryError> {
-        let taken = Taken::All { first: 0, slots };
+        let taken = Taken::all(0, slots);
         let mut too_many = false;
         taken.each(&other.count, |slot, count| {
             let over;
@@ -297,7 +298,7 @@ mod tests {
         let (values, cells): (Vec<i64>, Vec<u32>) = ((100..109).collect(), (1..9).collect());
         let all = [
             Taken::Runs { first: 1, runs: &runs, slots: &slots },
-            Taken::All { first: 1, slots: &spread },
+            Taken::all(1, &spread),
             Taken::Some { cells: &cells, slots: &spread },
         ];
         for taken in all {

@@ -268,11 +268,14 @@ impl<'s> Segment<'s> {
     fn read_states(&self, measure: usize, wanted: Wanted) -> Result<States, LedgerError> {
         let observations = self.observations()?;
         let layout = self.header.releases.as_ref().and_then(|layout| layout.measures.get(measure)).ok_or(DAMAGED)?;
-        let count = match self.part(measure_part(measure, COUNT), column::constant)? {
+        let without = self.part(measure_part(measure, COUNT), |mut bytes| match column::constant(bytes)? {
             // every observation has a value
-            Some(0) => observations,
-            _ => {
-                let mut count = self.numbers(measure, COUNT)?.narrow()?;
+            Some(0) => Ok(None),
+            _ => column::read(&mut bytes, self.header.cells)?.narrow().map(Some),
+        })?;
+        let count = match without {
+            None => observations,
+            Some(mut count) => {
                 count.iter_mut().zip(&*observations).for_each(|(count, observations)| *count += observations);
                 Arc::new(count)
             }

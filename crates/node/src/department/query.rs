@@ -63,7 +63,8 @@ pub(super) async fn prepare(
     driven(parts, async move { asked.engine.prepare(&question, &types, now, &options).await }).await
 }
 
-/// Runs work of the engine's off the runtime when its turn comes, until it ends, its time is up, the node stops or the caller is gone.
+/// Runs work of the engine's off the runtime when its turn comes, until it ends, its time is up, the node stops or the
+/// caller is gone.
 pub(super) async fn driven<T: Send + 'static>(
     parts: &Arc<Parts>,
     work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
