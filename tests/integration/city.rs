@@ -1,7 +1,7 @@
 //! A city of real processes for a test: its office, its node folders, its nodes started and killed as an operator would.
 
+use civicmesh_node::free_addresses;
 use serde_json::Value;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -42,13 +42,6 @@ pub fn must(arguments: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-/// Two loopback ports that were free a moment ago.
-pub fn free_ports() -> (u16, u16) {
-    let a = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let b = TcpListener::bind("127.0.0.1:0").expect("a port");
-    (a.local_addr().expect("bound").port(), b.local_addr().expect("bound").port())
 }
 
 /// Waits until `ready` gives a value; panics with `what` when patience runs out.
@@ -92,9 +85,7 @@ impl City {
     /// Enrols a domain (keys included, as for a simulation) and puts the contracts with the files they name into its folder.
     pub fn enroll(&mut self, domain: &str, contracts: &[&Path]) -> Node {
         let dir = self.folder.path().join(domain);
-        let (city, department) = free_ports();
-        let listen = format!("127.0.0.1:{city}");
-        let department = format!("127.0.0.1:{department}");
+        let [listen, department] = free_addresses().expect("free ports").map(|address| address.to_string());
         let office = self.office();
         let mut arguments = vec![
             "city",

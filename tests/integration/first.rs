@@ -1,7 +1,8 @@
 //! A newcomer's first city, as README walks through it: two departments with keys of their own, two small files, one
 //! joined question, and what is refused.
 
-use crate::city::{City, Node, civicmesh, eventually, free_ports, must, root, text};
+use crate::city::{City, Node, civicmesh, eventually, must, root, text};
+use civicmesh_node::free_addresses;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,7 @@ fn first(name: &str) -> PathBuf {
 /// A node that made its own keys: request, answer, accept.
 fn join(city: &City, domain: &str, seeds: &[&str], contract: &Path) -> (Node, String) {
     let dir = city.folder.path().join(domain);
-    let (port, department) = free_ports();
-    let (listen, department) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{department}"));
+    let [listen, department] = free_addresses().expect("free ports").map(|address| address.to_string());
     let mut arguments =
         vec!["node", "request", text(&dir), "--domain", domain, "--listen", &listen, "--department", &department];
     for seed in seeds {

@@ -1,11 +1,18 @@
 //! PostgreSQL's wire as its real clients speak it: psql, psycopg 3, asyncpg, SQLAlchemy, ADBC's driver
 //! (`tests/clients/postgres.py`) and the data contract's own tests.
 
-use crate::city::{City, Node, free_ports, must, root, text};
+use crate::city::{City, Node, must, root, text};
 use crate::sample;
 use crate::samples::python_tool;
+use civicmesh_node::free_addresses;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// A port on loopback that was free a moment ago.
+fn free_port() -> u16 {
+    let [address] = free_addresses().expect("a free port");
+    address.port()
+}
 
 /// Two departments with the files of a first city, every release at both; the node that is asked is air's.
 struct FirstCity {
@@ -17,7 +24,7 @@ struct FirstCity {
 
 impl FirstCity {
     fn with(limits: &str, contract: impl FnOnce(&Path, u16) -> PathBuf) -> Self {
-        let (port, _) = free_ports();
+        let port = free_port();
         let contract = contract(&root().join("deploy/first/air/readings.yaml"), port);
         let (city, bikes, air) = sample::first_city(&contract, |air| {
             air.amend("[node]\n", &format!("[node]\ndepartment_postgres_listen = \"127.0.0.1:{port}\"\n"));
@@ -145,7 +152,7 @@ fn a_data_contract_is_tested_against_the_node_that_runs_on_it() {
 
 #[test]
 fn beyond_loopback_postgresqls_wire_demands_tls() {
-    let (port, _) = free_ports();
+    let port = free_port();
     let mut city = City::found("Aarhus", "Europe/Copenhagen");
     let mut air = city.enroll("air", &[&root().join("deploy/first/air/readings.yaml")]);
     air.amend("[node]\n", &format!("[node]\ndepartment_postgres_listen = \"0.0.0.0:{port}\"\n"));

@@ -3,6 +3,9 @@
 
 use num_bigint::{BigInt, BigUint, Sign};
 
+/// Up to here every whole number is a Float64.
+const EXACT_MAX: u64 = 1 << f64::MANTISSA_DIGITS;
+
 /// Whether a deviation is of all there is, or estimated from a sample (divided by n − 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Deviation {
@@ -14,6 +17,13 @@ pub enum Deviation {
 
 /// The mean of `count` values whose sum, scaled by 10^`decimals`, is `sum`; none of no values.
 pub fn mean(sum: i128, count: u64, decimals: u8) -> Option<f64> {
+    // the quotient of two numbers that are Float64s themselves is rounded as it must be (IEEE 754-2019, section 4.3)
+    let divisor = 10_u64.checked_pow(decimals.into()).and_then(|ten| ten.checked_mul(count));
+    if let Some(divisor) = divisor.filter(|divisor| (1..=EXACT_MAX).contains(divisor))
+        && sum.unsigned_abs() <= u128::from(EXACT_MAX)
+    {
+        return Some(sum as f64 / divisor as f64);
+    }
     let divisor = BigUint::from(count) * ten_to(decimals.into());
     let size = nearest(&sum.unsigned_abs().into(), &divisor)?;
     Some(if sum < 0 { -size } else { size })
@@ -210,7 +220,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn means_are_nearest(sum in prop_oneof![any::<i128>(), -1000_i128..1000], count in 1_u64.., decimals in 0_u8..=9) {
+        fn means_are_nearest(
+            sum in prop_oneof![any::<i128>(), -1000_i128..1000, -(1_i128 << 54)..1 << 54],
+            count in prop_oneof![1_u64.., 1_u64..1_000_000],
+            decimals in 0_u8..=9,
+        ) {
             prop_assume!(sum != 0);
             let mean = mean(sum, count, decimals).unwrap();
             prop_assert_eq!(mean < 0.0, sum < 0);

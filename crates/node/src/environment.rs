@@ -5,9 +5,11 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -149,6 +151,26 @@ impl Blocking for TokioBlocking {
     fn helpers(&self) -> usize {
         std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1)
     }
+}
+
+/// The ports of [`free_addresses`]: below those that the system gives to outgoing connections, since one of these could
+/// take a port before its node listens there.
+const FREE_PORTS: Range<u16> = 20_000..32_000;
+
+/// Addresses on loopback whose ports were free a moment ago, none of which this process was given before: where nodes of
+/// a demonstration, a town or a test may listen.
+///
+/// # Errors
+/// If there are no more.
+pub fn free_addresses<const MANY: usize>() -> io::Result<[SocketAddr; MANY]> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // processes begin at other places
+    let (begin, ports) = (std::process::id(), FREE_PORTS.len() as u32);
+    let next = || FREE_PORTS.start + (begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % ports) as u16;
+    let addresses = FREE_PORTS.map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, next())));
+    let free = addresses.filter(|address| std::net::TcpListener::bind(address).is_ok());
+    let none = |_| io::Error::other(format!("no free port from {} to {}", FREE_PORTS.start, FREE_PORTS.end - 1));
+    free.take(MANY).collect::<Vec<_>>().try_into().map_err(none)
 }
 
 /// What nodes run on. Its threads have the stack that a question needs, so that none is made for each.

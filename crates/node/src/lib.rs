@@ -34,5 +34,5 @@ pub use civicmesh_exchange::office;
 pub use civicmesh_model as model;
 pub use civicmesh_query as query;
 pub use compose::{Node, Running, StartError, VERSION};
-pub use environment::{Environment, runtime, termination};
+pub use environment::{Environment, free_addresses, runtime, termination};
 pub use open_files::raise_open_files;

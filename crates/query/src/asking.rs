@@ -30,6 +30,7 @@ use datafusion::sql::sqlparser::ast::Statement as Sql;
 use futures::TryStreamExt;
 use tokio::time::Instant;
 
+use crate::alone;
 use crate::browse::{self, Browser, functions};
 use crate::catalog::Catalogue;
 use crate::checked::Checked;
@@ -125,7 +126,8 @@ impl Asker {
         for function in functions::of_catalogue() {
             base.register_udf(function).map_err(|_| QueryError::Internal("a function could not be added"))?;
         }
-        let base = SessionStateBuilder::new_from_existing(base).with_type_planner(browse::type_planner()).build();
+        let mut base = SessionStateBuilder::new_from_existing(base).with_type_planner(browse::type_planner()).build();
+        share_options(&mut base);
         let running = Running::new(&limits);
         let task = TaskContext::default().with_session_config(base.config().clone());
         let task = Arc::new(task.with_runtime(base.runtime_env().clone()));
@@ -322,7 +324,8 @@ impl Asker {
         if !explains {
             completeness::must_suffice(&completeness, options)?;
         }
-        let physical = state.query_planner().create_physical_plan(&optimized, state).await.map_err(planning)?;
+        let planned = alone::said(optimized.clone()).map_err(planning)?;
+        let physical = state.query_planner().create_physical_plan(&planned, state).await.map_err(planning)?;
         let physical = yielding(physical).map_err(planning)?;
         let schema = figures::mark(&physical.schema(), &optimized, &completeness).map_err(planning)?;
         let batches = self.collect(task, physical).await?;
@@ -384,6 +387,7 @@ impl Asker {
         for function in browsing.functions.into_iter().chain(functions::of_session(&self.city.name, domain)) {
             state.register_udf(function).map_err(|_| QueryError::Internal("a function could not be added"))?;
         }
+        share_options(&mut state);
         Ok(state)
     }
 
@@ -490,6 +494,13 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let first: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(OpaqueFilters);
     let others = PhysicalOptimizer::new().rules.into_iter().filter(|rule| !rule.name().starts_with("FilterPushdown"));
     std::iter::once(first).chain(others).collect()
+}
+
+/// Has all functions of a plan hold the same options. Without it each is given options of its own, and where two
+/// functions are compared, all of these are written out.
+fn share_options(state: &mut SessionState) {
+    let options = state.config().options().clone();
+    state.execution_props_mut().config_options = Some(options);
 }
 
 /// Every product that is known, by its name.

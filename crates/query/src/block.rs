@@ -272,9 +272,9 @@ impl Block {
                     Arc::new(TimestampMicrosecondArray::from(times).with_timezone(zone))
                 }
                 (_, Some(measure)) => {
-                    let states = cells.clone().map(|cell| self.state(measure, cell));
-                    let sketches = self.quantiles[measure].as_ref();
-                    states_array(&product.contract.measures[measure], states, array_of(sketches, &cells))
+                    let states: Vec<_> = cells.clone().map(|cell| self.state(measure, cell)).collect();
+                    let sketches = array_of(self.quantiles[measure].as_ref(), &cells);
+                    states_array(&product.contract.measures[measure], state_columns(&states), sketches)
                 }
                 (column, None) if column <= product.contract.dimensions.len() => {
                     self.dimension(column - 1, &self.codes[cells.clone()])
@@ -319,13 +319,8 @@ impl Block {
 }
 
 /// A column of a measure's states, with sketches of its quantiles where its contract publishes them.
-pub(crate) fn states_array(
-    measure: &Measure,
-    states: impl Iterator<Item = MeasureState>,
-    quantiles: BinaryArray,
-) -> ArrayRef {
+pub(crate) fn states_array(measure: &Measure, mut columns: Vec<ArrayRef>, quantiles: BinaryArray) -> ArrayRef {
     let fields = measure_fields(measure);
-    let mut columns = state_columns(&states.collect::<Vec<_>>());
     columns.push(Arc::new(quantiles));
     columns.truncate(fields.len());
     Arc::new(StructArray::new(fields, columns, None))

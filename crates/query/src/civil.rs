@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use chrono::Datelike;
 use civicmesh_model::grain::{Calendar, Grain, Window};
@@ -145,14 +145,15 @@ impl CivilTrunc {
         let times = times.as_primitive::<TimestampMicrosecondType>();
         // neighbours mostly lie in the same unit
         let mut last = Window { start: UtcMicros(0), end: UtcMicros(0) };
-        let starts = times.iter().map(|time| {
-            let time = UtcMicros(time?);
-            if !last.contains(time) {
+        let starts = times.values().iter().enumerate().map(|(row, time)| {
+            let time = UtcMicros(*time);
+            if !last.contains(time) && times.is_valid(row) {
                 last = self.unit.around(self.zone, time);
             }
-            Some(last.start.0)
+            last.start.0
         });
-        starts.collect::<TimestampMicrosecondArray>().with_timezone(self.zone.name())
+        let starts = TimestampMicrosecondArray::new(starts.collect(), times.nulls().cloned());
+        starts.with_timezone(self.zone.name())
     }
 }
 

@@ -4,7 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, BooleanArray, StringArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+};
+use arrow::compute::take;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{OwnedRow, RowConverter, SortField};
@@ -12,12 +15,13 @@ use civicmesh_model::hash::Hash32;
 use civicmesh_model::release::ShareBand;
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::PhysicalExpr;
 
 use crate::block::{Block, Needed, states_array};
 use crate::error::QueryError;
 use crate::merged::{FEWER_MIN, Kind, Merged};
-use crate::product::Product;
+use crate::product::{Product, Read};
 use crate::scans::Predicate;
 use crate::sketched::sketches_array;
 use crate::sums::{SketchSlots, Sums, Taken};
@@ -35,6 +39,8 @@ pub(crate) struct Apart {
     pub dimensions: Predicate,
     /// What tells times apart.
     pub functions: Vec<Arc<dyn PhysicalExpr>>,
+    /// The columns and functions of columns by which no two merged cells are alike.
+    pub keys: Vec<Expr>,
 }
 
 /// Cells on their way into merged ones.
@@ -355,10 +361,11 @@ impl Coarse {
         &self.cells
     }
 
-    /// The merged cells as a batch of some columns of the product's.
-    pub(crate) fn batch(&self) -> Result<(Vec<usize>, RecordBatch)> {
+    /// The merged cells as a batch.
+    pub(crate) fn read(self) -> Result<Read> {
         let schema: Schema = self.product.cells_schema().project(&self.columns)?;
-        Ok((self.columns.clone(), self.cells.batch(&self.product, &self.columns, &self.dimensions, Arc::new(schema))?))
+        let batch = self.cells.batch(&self.product, &self.columns, &self.dimensions, Arc::new(schema))?;
+        Ok(Read { columns: self.columns, batches: vec![batch], keys: Some(self.apart.keys) })
     }
 }
 
@@ -474,15 +481,15 @@ impl MergedCells {
                 }
                 (_, Some(measure), _) => {
                     let sums = self.sums[measure].as_ref().ok_or(QueryError::Internal("a measure was not read"))?;
-                    let states = sums.states().collect::<Result<Vec<_>, _>>()?;
                     let quantiles = sketches(self.quantiles[measure].as_ref());
-                    states_array(&product.contract.measures[measure], states.into_iter(), quantiles)
+                    states_array(&product.contract.measures[measure], sums.columns()?, quantiles)
                 }
                 (_, _, Some(distinct)) => Arc::new(sketches(self.distinct[distinct].as_ref())),
                 _ => match (dimension, &self.weights) {
                     (Some(place), _) => {
-                        let value = |(_, code): &(usize, u32)| &self.coordinates[*code as usize][place];
-                        Arc::new(StringArray::from_iter_values(self.slots.iter().map(value)))
+                        let values = self.coordinates.iter().map(|coordinate| &coordinate[place]);
+                        let codes = UInt32Array::from_iter_values(self.slots.iter().map(|(_, code)| *code));
+                        take(&StringArray::from_iter_values(values), &codes, None)?
                     }
                     (None, Some(weights)) => Arc::new(UInt64Array::from(weights.clone())),
                     (None, None) => return Err(QueryError::Internal("a column was not read").into()),

@@ -34,8 +34,8 @@ pub(crate) struct TimeFunctions {
 }
 
 /// What stands between an aggregate and a scan of cells.
-struct Chain {
-    product: Arc<Product>,
+pub(crate) struct Chain {
+    pub product: Arc<Product>,
     /// Each output column as an expression of the cells' columns.
     outputs: Vec<Expr>,
     /// Filters that were not pushed down to the scan.
@@ -67,7 +67,8 @@ pub(crate) fn of_plan(plan: &LogicalPlan) -> Result<BTreeMap<ProductId, TimeFunc
     Ok(products)
 }
 
-fn follow(plan: &LogicalPlan) -> Result<Option<Chain>> {
+/// The chain under an aggregate, if nothing else stands there.
+pub(crate) fn follow(plan: &LogicalPlan) -> Result<Option<Chain>> {
     Ok(match plan {
         LogicalPlan::TableScan(scan) => {
             let provider = source_as_provider(&scan.source)?;
@@ -125,7 +126,7 @@ fn unqualified(expr: Expr) -> Result<Expr> {
 
 impl Chain {
     /// The expression, over columns of `schema`, as one over the cells' columns.
-    fn of_cells(&self, expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    pub(crate) fn of_cells(&self, expr: Expr, schema: &DFSchema) -> Result<Expr> {
         let expr = expr.transform_up(|expr| {
             Ok(match expr {
                 Expr::Column(column) => Transformed::yes(self.outputs[schema.index_of_column(&column)?].clone()),

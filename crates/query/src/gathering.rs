@@ -239,13 +239,13 @@ impl<'a> Pass<'a> {
         let Self { gathering, seen, memory, trail, .. } = self;
         Ok(match gathering {
             Gathering::Fine(Fine { columns, batches, passing: cells, suppressed, share, .. }) => {
-                Gathered { read: Read { columns, batches }, cells, suppressed, share, seen, trail }
+                Gathered { read: Read { columns, batches, keys: None }, cells, suppressed, share, seen, trail }
             }
             Gathering::Coarse(coarse) => {
                 let MergedCells { passing: cells, suppressed, share, .. } = *coarse.cells();
-                let (columns, batch) = coarse.batch()?;
-                memory.try_grow(batch.get_array_memory_size())?;
-                Gathered { read: Read { columns, batches: vec![batch] }, cells, suppressed, share, seen, trail }
+                let read = coarse.read()?;
+                memory.try_grow(read.batches.iter().map(RecordBatch::get_array_memory_size).sum())?;
+                Gathered { read, cells, suppressed, share, seen, trail }
             }
         })
     }

@@ -5,6 +5,7 @@
 //! another one. `rewrite` has the rules of what may stand between a product and its aggregate, `state` the exact
 //! aggregates, `reading` what is read and how complete it is.
 
+mod alone;
 mod asking;
 mod block;
 mod browse;

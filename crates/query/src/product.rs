@@ -32,6 +32,8 @@ pub(crate) struct Read {
     /// The columns of the cells that were read, in order.
     pub columns: Vec<usize>,
     pub batches: Vec<RecordBatch>,
+    /// The columns and functions of columns by which no two cells are alike, where they are known.
+    pub keys: Option<Vec<Expr>>,
 }
 
 /// What a question needs of a product's releases.
@@ -151,6 +153,11 @@ impl Product {
     /// Lays down what was read for the question.
     pub(crate) fn lay(&self, read: Read) -> std::result::Result<(), QueryError> {
         self.read.set(read).map_err(|_| QueryError::Internal("a product was read twice"))
+    }
+
+    /// The columns and functions of columns by which no two of the cells are alike that were read, where they are known.
+    pub(crate) fn keys(&self) -> Option<&[Expr]> {
+        self.read.get()?.keys.as_deref()
     }
 
     /// Text of a group of this product's time at its own grain, for questions that can be asked instead.

@@ -162,8 +162,8 @@ impl Scans {
             }
         }
         let times: Schema = self.product.cells_schema().project(&[0])?;
-        let dimensions: Vec<usize> = (1..=self.product.contract.dimensions.len()).collect();
-        let dimensions: Schema = self.product.cells_schema().project(&dimensions)?;
+        let dimension_columns: Vec<usize> = (1..=self.product.contract.dimensions.len()).collect();
+        let dimensions: Schema = self.product.cells_schema().project(&dimension_columns)?;
         let predicate = |filters: Vec<Expr>, schema: Schema| -> Result<Predicate> {
             let Some(filter) = conjunction(filters) else {
                 return Ok(Predicate(None));
@@ -173,7 +173,11 @@ impl Scans {
         let schema = times.clone().to_dfschema()?;
         let functions = self.functions.functions.iter();
         let functions = functions.map(|function| state.create_physical_expr(function.clone(), &schema));
+        let read = |dimension: &usize| self.columns.contains(dimension);
+        let key = |dimension| Expr::Column(Column::new_unqualified(self.product.cells_schema().field(dimension).name()));
+        let keys = dimension_columns.into_iter().filter(read).map(key);
         Ok(Some(Apart {
+            keys: keys.chain(self.functions.functions.iter().cloned()).collect(),
             functions: functions.collect::<Result<_>>()?,
             time: predicate(of_time, times)?,
             dimensions: predicate(of_dimensions, dimensions)?,

@@ -51,17 +51,28 @@ pub(crate) fn measure_fields(measure: &Measure) -> Fields {
 
 /// States as columns, in the order of [`state_fields`].
 pub(crate) fn state_columns(states: &[MeasureState]) -> Vec<ArrayRef> {
-    let wide = |value: fn(&MeasureState) -> i128| -> ArrayRef {
-        let array = Decimal128Array::from_iter_values(states.iter().map(value));
-        Arc::new(array.with_data_type(DataType::Decimal128(SUM_DIGITS, 0)))
+    columns_of(
+        states.iter().map(|state| state.count).collect(),
+        [states.iter().map(|state| state.sum).collect(), states.iter().map(|state| state.sum_squares).collect()],
+        [states.iter().map(|state| state.min).collect(), states.iter().map(|state| state.max).collect()],
+    )
+}
+
+/// The columns of states: their counts, sums and sums of squares, least and greatest values.
+pub(crate) fn columns_of(counts: Vec<u64>, sums: [Vec<i128>; 2], extremes: [Int64Array; 2]) -> Vec<ArrayRef> {
+    let wide = |sums| -> ArrayRef {
+        Arc::new(Decimal128Array::from(sums).with_data_type(DataType::Decimal128(SUM_DIGITS, 0)))
     };
-    vec![
-        Arc::new(UInt64Array::from_iter_values(states.iter().map(|state| state.count))),
-        wide(|state| state.sum),
-        wide(|state| state.sum_squares),
-        Arc::new(states.iter().map(|state| state.min).collect::<Int64Array>()),
-        Arc::new(states.iter().map(|state| state.max).collect::<Int64Array>()),
-    ]
+    let extreme = |extremes| -> ArrayRef { Arc::new(extremes) };
+    let counts: ArrayRef = Arc::new(UInt64Array::from(counts));
+    std::iter::once(counts).chain(sums.map(wide)).chain(extremes.map(extreme)).collect()
+}
+
+/// The arguments of a function, a state a cell.
+enum Cells<'a> {
+    States(&'a StructArray, StateColumns<'a>),
+    /// A number, and how many observations have it.
+    Weighted(&'a Int64Array, &'a UInt64Array),
 }
 
 /// States read back from columns.
@@ -189,9 +200,27 @@ pub(crate) fn is_state_function(function: &AggregateUDF) -> bool {
     function.inner().downcast_ref::<StateFunction>().is_some()
 }
 
+/// What one of the functions says of each cell by itself.
+pub(crate) fn say_each(function: &AggregateUDF, arguments: &[ArrayRef]) -> Result<ArrayRef> {
+    let function = function.inner().downcast_ref::<StateFunction>();
+    let groups = function.ok_or(QueryError::Internal("a function that merges no states"))?.groups();
+    let cells = groups.cells(arguments)?;
+    let state = |cell| Ok(groups.state_of(&cells, cell)?.unwrap_or_default());
+    groups.say(&(0..cells.len()).map(state).collect::<Result<Vec<_>>>()?)
+}
+
 impl StateFunction {
     fn groups(&self) -> Groups {
         Groups { says: self.says, merges: self.merges, states: Vec::new() }
+    }
+}
+
+impl Cells<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::States(states, _) => states.len(),
+            Self::Weighted(numbers, _) => numbers.len(),
+        }
     }
 }
 
@@ -274,26 +303,36 @@ impl Groups {
         Ok(MeasureState { count: weight, sum, sum_squares, min: Some(value), max: Some(value) })
     }
 
-    fn update(&mut self, values: &[ArrayRef], group: impl Fn(usize) -> Option<usize>) -> Result<()> {
-        match self.merges {
-            Merges::States { .. } => {
-                let states: &StructArray = values[0].as_struct();
-                let columns = StateColumns::new(states.columns())?;
-                for (row, group) in (0..states.len()).filter_map(|row| group(row).map(|group| (row, group))) {
-                    if states.is_valid(row) {
-                        self.add(group, &columns.get(row))?;
-                    }
-                }
+    fn cells<'a>(&self, arguments: &'a [ArrayRef]) -> Result<Cells<'a>> {
+        Ok(match (self.merges, arguments) {
+            (Merges::States { .. }, [states]) => {
+                let states: &StructArray = states.as_struct();
+                Cells::States(states, StateColumns::new(states.columns())?)
             }
-            Merges::Weighted => {
-                let numbers = values[0].as_primitive::<Int64Type>();
-                let weights = values[1].as_primitive::<UInt64Type>();
-                for (row, group) in (0..numbers.len()).filter_map(|row| group(row).map(|group| (row, group))) {
-                    if numbers.is_valid(row) && weights.is_valid(row) {
-                        let state = self.weighted(numbers.value(row), weights.value(row))?;
-                        self.add(group, &state)?;
-                    }
-                }
+            (Merges::Weighted, [numbers, weights]) => {
+                Cells::Weighted(numbers.as_primitive::<Int64Type>(), weights.as_primitive::<UInt64Type>())
+            }
+            _ => return Err(QueryError::Internal("a function with other arguments").into()),
+        })
+    }
+
+    /// The state of a cell, if it has one.
+    #[inline]
+    fn state_of(&self, cells: &Cells<'_>, cell: usize) -> Result<Option<MeasureState>> {
+        Ok(match cells {
+            Cells::States(states, columns) => states.is_valid(cell).then(|| columns.get(cell)),
+            Cells::Weighted(numbers, weights) if numbers.is_valid(cell) && weights.is_valid(cell) => {
+                Some(self.weighted(numbers.value(cell), weights.value(cell))?)
+            }
+            Cells::Weighted(..) => None,
+        })
+    }
+
+    fn update(&mut self, values: &[ArrayRef], group: impl Fn(usize) -> Option<usize>) -> Result<()> {
+        let cells = self.cells(values)?;
+        for (cell, group) in (0..cells.len()).filter_map(|cell| group(cell).map(|group| (cell, group))) {
+            if let Some(state) = self.state_of(&cells, cell)? {
+                self.add(group, &state)?;
             }
         }
         Ok(())

@@ -1,10 +1,12 @@
 //! States of merged cells, a column a statistic.
 
+use arrow::array::{ArrayRef, Int64Array};
 use civicmesh_ledger::{Numbers, Sketches, States, Wanted};
-use civicmesh_model::number::{COUNT_MAX, MeasureState};
+use civicmesh_model::number::COUNT_MAX;
 
 use crate::error::QueryError;
 use crate::sketched::Merged as Sketch;
+use crate::state::columns_of;
 
 /// Which cells go into which slots.
 pub(crate) enum Taken<'t> {
@@ -196,23 +198,20 @@ impl Sums {
         Ok(())
     }
 
-    /// The state of each slot.
-    pub(crate) fn states(&self) -> impl Iterator<Item = Result<MeasureState, QueryError>> {
-        let number = |numbers: &[i128], slot: usize| numbers.get(slot).copied().unwrap_or(0);
-        let extreme = |extremes: &[Extreme], slot: usize| extremes.get(slot).and_then(|extreme| extreme.known());
-        (0..self.count.len()).map(move |slot| {
-            let count = self.count[slot];
-            if count > COUNT_MAX {
-                return Err(QueryError::Overflow);
-            }
-            Ok(MeasureState {
-                count,
-                sum: number(&self.sum, slot),
-                sum_squares: number(&self.squares, slot),
-                min: extreme(&self.min, slot),
-                max: extreme(&self.max, slot),
-            })
-        })
+    /// The states of the slots as columns.
+    pub(crate) fn columns(&self) -> Result<Vec<ArrayRef>, QueryError> {
+        let slots = self.count.len();
+        if self.count.iter().any(|count| *count > COUNT_MAX) {
+            return Err(QueryError::Overflow);
+        }
+        let numbers = |wanted, numbers: &[i128]| if wanted { numbers.to_vec() } else { vec![0; slots] };
+        let known = |wanted, extremes: &[Extreme]| match wanted {
+            true => extremes.iter().map(|extreme| extreme.known()).collect(),
+            false => Int64Array::new_null(slots),
+        };
+        let Wanted { sums, squares, min, max } = self.wanted;
+        let sums = [numbers(sums, &self.sum), numbers(squares, &self.squares)];
+        Ok(columns_of(self.count.clone(), sums, [known(min, &self.min), known(max, &self.max)]))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, TIMEZONE, client, in_words};
 use anyhow::{Context, Result, bail};
-use civicmesh_node::Environment;
+use civicmesh_node::{Environment, free_addresses};
 use civicmesh_node::client::{Complete, IngestRequest, QueryAnswer};
 use civicmesh_node::office::{CityOffice, Departure, NodeFolder, Purpose};
 use civicmesh_node::query::QueryOptions;
@@ -137,14 +137,14 @@ impl Nodes {
     pub async fn start(home: &Path, files: &Path, departments: &[Department]) -> Result<Self> {
         let now = Environment::real().clock.now();
         let office = CityOffice::init(&home.join("office"), "New York", TIMEZONE.parse()?, now)?;
-        let ports = free_ports(departments.len() * 2).await?;
         let mut nodes = BTreeMap::new();
-        for (department, ports) in departments.iter().zip(ports.chunks(2)) {
+        for department in departments {
+            let [listen, at_department] = free_addresses()?;
             let dir = home.join(department.domain);
             let departure = Departure {
                 domain: Some(department.domain.parse()?),
-                listen: Some(ports[0].parse()?),
-                department: Some(ports[1].parse()?),
+                listen: Some(listen.to_string().parse()?),
+                department: Some(at_department.to_string().parse()?),
                 seeds: Vec::new(),
             };
             office.enroll_out(&NodeFolder::new(&dir), &departure, now)?;
@@ -275,14 +275,4 @@ fn set_demo_pace(dir: &Path) -> Result<()> {
     let text = std::fs::read_to_string(&file)?;
     std::fs::write(&file, format!("{text}\n[pull]\ninterval_ms = 500\nbackoff_ms_max = 2000\n"))?;
     Ok(())
-}
-
-/// Loopback addresses that were free a moment ago.
-async fn free_ports(count: usize) -> Result<Vec<String>> {
-    let network = Environment::real().network;
-    let mut listeners = Vec::new();
-    for _ in 0..count {
-        listeners.push(network.listen("127.0.0.1:0").await?);
-    }
-    Ok(listeners.iter().map(|listener| listener.local_address()).collect())
 }

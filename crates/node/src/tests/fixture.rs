@@ -8,7 +8,7 @@ use civicmesh_exchange::office::{CityOffice, Departure, NodeFolder, Purpose};
 use tempfile::TempDir;
 
 use crate::client::{Client, ClientError, Complete, IngestRequest, IngestSummary};
-use crate::environment::Environment;
+use crate::environment::{Environment, free_addresses};
 use crate::{Node, Running};
 
 /// Longest that something is waited for.
@@ -94,10 +94,11 @@ impl City {
 
     /// Enrols a domain with one contract; its node listens on ports that were free a moment ago.
     pub(super) async fn enroll(&self, domain: &str, contract: &str) {
+        let [listen, department] = free_addresses().unwrap();
         let departure = Departure {
             domain: Some(domain.parse().unwrap()),
-            listen: Some(free_address().await.parse().unwrap()),
-            department: Some(free_address().await.parse().unwrap()),
+            listen: Some(listen.to_string().parse().unwrap()),
+            department: Some(department.to_string().parse().unwrap()),
             seeds: Vec::new(),
         };
         let folder = NodeFolder::new(self.dir(domain));
@@ -157,11 +158,6 @@ impl City {
         let request = self.request(dataset, &self.write(name, content));
         self.client(domain, Purpose::Ingest).ingest(&request, &mut |_| {}).await
     }
-}
-
-/// An address on loopback whose port was free a moment ago.
-async fn free_address() -> String {
-    Environment::real().network.listen("127.0.0.1:0").await.unwrap().local_address()
 }
 
 /// Asks until the answer is as it should be; the last answer if it never is.

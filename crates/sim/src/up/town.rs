@@ -3,21 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::Context;
 use civicmesh_exchange::office::{CityOffice, Departure, NodeFolder, Purpose};
 use civicmesh_model::time::Zone;
 use civicmesh_node::client::{Client, Credentials};
-use civicmesh_node::{Environment, Node, Running};
+use civicmesh_node::{Environment, Node, Running, free_addresses};
 use tokio::task::JoinHandle;
 
 use super::wires::Wires;
 
-/// The ports that nodes of a town listen at.
-const PORT_FIRST: u16 = 20_000;
-/// How many there are.
-const PORTS: u16 = 12_000;
 /// The head of a configuration's table on pulls.
 const PULL_TABLE: &str = "\n[pull]\n";
 
@@ -91,7 +86,7 @@ impl Town {
         domain: &str,
         contracts: impl FnOnce(&Path) -> std::io::Result<()>,
     ) -> anyhow::Result<()> {
-        let [listen, department, postgres] = free_addresses().await?;
+        let [listen, department, postgres] = free_addresses()?.map(|address| address.to_string());
         let departure = Departure {
             domain: Some(domain.parse()?),
             listen: Some(listen.parse()?),
@@ -232,25 +227,4 @@ fn folder_bytes(folder: &Path) -> std::io::Result<u64> {
 
 fn holds_values(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "sst" || extension == "blob")
-}
-
-/// Addresses on loopback whose ports were free a moment ago, each another. They lie below those that the system gives to
-/// outgoing connections: one of those could take a port before the node listens there.
-async fn free_addresses<const MANY: usize>() -> anyhow::Result<[String; MANY]> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let network = Environment::real().network;
-    // processes begin at other places
-    let begin = (std::process::id() % u32::from(PORTS)) as u16;
-    let mut found = Vec::with_capacity(MANY);
-    for _ in 0..PORTS {
-        let place = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
-        let address = format!("127.0.0.1:{}", PORT_FIRST + place);
-        if network.listen(&address).await.is_ok() {
-            found.push(address);
-        }
-        if found.len() == MANY {
-            return Ok(std::array::from_fn(|at| std::mem::take(&mut found[at])));
-        }
-    }
-    anyhow::bail!("no free port from {PORT_FIRST} to {}", PORT_FIRST + PORTS - 1)
 }
