@@ -30,7 +30,6 @@ use datafusion::sql::sqlparser::ast::Statement as Sql;
 use futures::TryStreamExt;
 use tokio::time::Instant;
 
-use crate::alone;
 use crate::browse::{self, Browser, functions};
 use crate::catalog::Catalogue;
 use crate::checked::Checked;
@@ -55,6 +54,7 @@ use crate::rewrite::{Cut, Rewriter};
 use crate::roomy::Roomy;
 use crate::running::Running;
 use crate::scans::{self, Scans};
+use crate::settled;
 use crate::shelf::{Shelf, Standing};
 use crate::statement;
 use crate::template::Template;
@@ -324,7 +324,7 @@ impl Asker {
         if !explains {
             completeness::must_suffice(&completeness, options)?;
         }
-        let planned = alone::said(optimized.clone()).map_err(planning)?;
+        let planned = settled::without(optimized.clone()).map_err(planning)?;
         let physical = state.query_planner().create_physical_plan(&planned, state).await.map_err(planning)?;
         let physical = yielding(physical).map_err(planning)?;
         let schema = figures::mark(&physical.schema(), &optimized, &completeness).map_err(planning)?;

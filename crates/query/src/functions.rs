@@ -40,7 +40,8 @@ pub(crate) struct Chain {
     outputs: Vec<Expr>,
     /// Filters that were not pushed down to the scan.
     filters: Vec<Expr>,
-    pushed: Vec<Expr>,
+    /// Those that were, which are true of every cell that is read where cells may be merged.
+    pub pushed: Vec<Expr>,
 }
 
 /// The functions of each product's time, as far as scans could be followed.
@@ -79,7 +80,8 @@ pub(crate) fn follow(plan: &LogicalPlan) -> Result<Option<Chain>> {
                 return Ok(None);
             }
             let fields = scan.projected_schema.fields().iter();
-            let pushed = scan.filters.iter().flat_map(split_conjunction).cloned().map(unqualified);
+            let pushed = scan.filters.iter().flat_map(split_conjunction).filter(|filter| is_of_cells(filter));
+            let pushed = pushed.cloned().map(unqualified);
             Some(Chain {
                 product: product.clone(),
                 outputs: fields.map(|field| Expr::Column(Column::new_unqualified(field.name()))).collect(),
@@ -94,7 +96,6 @@ pub(crate) fn follow(plan: &LogicalPlan) -> Result<Option<Chain>> {
             };
             for part in split_conjunction(&filter.predicate) {
                 let part = chain.of_cells(part.clone(), filter.input.schema())?;
-                // what was pushed down is true of every cell that is read
                 if !chain.pushed.contains(&part) {
                     chain.filters.push(part);
                 }

@@ -5,7 +5,6 @@
 //! another one. `rewrite` has the rules of what may stand between a product and its aggregate, `state` the exact
 //! aggregates, `reading` what is read and how complete it is.
 
-mod alone;
 mod asking;
 mod block;
 mod browse;
@@ -38,6 +37,7 @@ mod rewrite;
 mod roomy;
 mod running;
 mod scans;
+mod settled;
 mod shelf;
 mod sketched;
 mod state;

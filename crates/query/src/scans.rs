@@ -174,7 +174,8 @@ impl Scans {
         let functions = self.functions.functions.iter();
         let functions = functions.map(|function| state.create_physical_expr(function.clone(), &schema));
         let read = |dimension: &usize| self.columns.contains(dimension);
-        let key = |dimension| Expr::Column(Column::new_unqualified(self.product.cells_schema().field(dimension).name()));
+        let key =
+            |dimension| Expr::Column(Column::new_unqualified(self.product.cells_schema().field(dimension).name()));
         let keys = dimension_columns.into_iter().filter(read).map(key);
         Ok(Some(Apart {
             keys: keys.chain(self.functions.functions.iter().cloned()).collect(),

@@ -2,11 +2,11 @@
 
 use super::{PATIENCE, TIMEZONE, client, in_words};
 use anyhow::{Context, Result, bail};
-use civicmesh_node::{Environment, free_addresses};
 use civicmesh_node::client::{Complete, IngestRequest, QueryAnswer};
 use civicmesh_node::office::{CityOffice, Departure, NodeFolder, Purpose};
 use civicmesh_node::query::QueryOptions;
 use civicmesh_node::status::{CityStatus, LinkState};
+use civicmesh_node::{Environment, free_addresses};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::answers::new_york;
 use super::fixture::{Row, Table, World, contract, counting, lines, now, row};
 use crate::asking::Asker;
 use crate::engine::{Answer, QueryOptions};
@@ -71,6 +72,49 @@ async fn what_no_function_tells_apart_is_merged() {
     // what is asked for by the hour and street is not fewer
     let sql = "SELECT date_trunc('hour', time), street, avg(cars) FROM flow GROUP BY 1, 2";
     assert!(!is_merged(sql).await, "{sql}");
+}
+
+/// Filters that every merged cell was read under, and groups of one merged cell each, are not computed again.
+#[tokio::test]
+async fn what_reading_has_settled_is_not_computed_again() {
+    let node = new_york().node();
+    let keys = "date_trunc('day', time), borough";
+    for (sql, filters, aggregates) in [
+        (format!("SELECT {keys}, avg(speed), count(*), stddev(speed) FROM taxi GROUP BY 1, 2"), false, false),
+        (format!("SELECT {keys}, sum(speed) FROM taxi WHERE time >= '2020-03-05' GROUP BY 1, 2"), false, false),
+        // one value of what tells cells apart is as good as a group
+        (
+            "SELECT date_trunc('week', time), count(*) FROM taxi WHERE borough = 'Bronx' GROUP BY 1".to_owned(),
+            false,
+            false,
+        ),
+        (
+            "SELECT count(*) AS n, borough AS b FROM taxi WHERE borough <> 'Bronx' GROUP BY borough".to_owned(),
+            false,
+            false,
+        ),
+        // another function of time may tell several cells apart within a group
+        (
+            "SELECT borough, sum(CASE WHEN extract(dow FROM time) = 1 THEN 1 END) FROM taxi GROUP BY 1".to_owned(),
+            false,
+            true,
+        ),
+        (format!("SELECT {keys}, avg(speed) FILTER (WHERE borough = 'Bronx') FROM taxi GROUP BY 1, 2"), false, true),
+        ("SELECT borough, count(*) FROM taxi GROUP BY ROLLUP (borough)".to_owned(), false, true),
+        ("SELECT count(*) FROM taxi WHERE borough = 'Bronx'".to_owned(), false, true),
+        (
+            "SELECT date_trunc('day', time), count(*) FROM taxi WHERE borough IN ('Bronx', 'Queens') GROUP BY 1"
+                .to_owned(),
+            false,
+            true,
+        ),
+        // filters of what is grouped, and of what no cell says alone, stay
+        (format!("SELECT {keys}, count(*) AS n FROM taxi GROUP BY 1, 2 HAVING count(*) > 1"), true, false),
+    ] {
+        let plan = node.rows(&format!("EXPLAIN {sql}")).await.join("\n");
+        let has = |operator: &str| plan.contains(operator);
+        assert_eq!((has("FilterExec"), has("AggregateExec")), (filters, aggregates), "{sql}\n{plan}");
+    }
 }
 
 /// What was merged for one question is taken for another one of its kind alone, and gives what reading anew would.

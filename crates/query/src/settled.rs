@@ -1,5 +1,5 @@
-//! Aggregates whose groups have one cell each: asked for by what tells merged cells apart, as a join of products by
-//! district and hour asks for each of them. There is nothing left to group, so each cell is only said.
+//! What reading has settled is not computed again: filters that every merged cell was read under, and aggregates whose
+//! groups have one merged cell each, as where products are joined that are asked for by district and hour.
 
 use std::sync::Arc;
 
@@ -7,28 +7,46 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, ScalarFunction};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
-    Aggregate, AggregateUDF, ColumnarValue, Expr, LogicalPlan, Projection, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    Aggregate, AggregateUDF, BinaryExpr, ColumnarValue, Expr, Filter, LogicalPlan, Operator, Projection,
+    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::error::QueryError;
 use crate::functions::follow;
 use crate::state::{is_state_function, say_each};
 
-/// The plan over cells that were read, with a projection for each aggregate that has nothing to group.
-pub(crate) fn said(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let said = plan.transform_down_with_subqueries(|plan| {
-        let projection = match &plan {
-            LogicalPlan::Aggregate(aggregate) => projection(aggregate)?,
+/// The plan over cells that were read, without what reading has settled.
+pub(crate) fn without(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let without = plan.transform_up_with_subqueries(|plan| {
+        let less = match &plan {
+            LogicalPlan::Aggregate(aggregate) => projection(aggregate)?.map(LogicalPlan::Projection),
+            LogicalPlan::Filter(filter) => unfiltered(filter)?,
             _ => None,
         };
-        Ok(match projection {
-            Some(projection) => Transformed::yes(LogicalPlan::Projection(projection)),
-            None => Transformed::no(plan),
-        })
+        Ok(less.map_or_else(|| Transformed::no(plan), Transformed::yes))
     });
-    said.map(|said| said.data)
+    without.map(|without| without.data)
+}
+
+/// The filter's input, under what of the filter is not settled; none where nothing is.
+fn unfiltered(filter: &Filter) -> Result<Option<LogicalPlan>> {
+    let Some(chain) = follow(&filter.input)?.filter(|chain| chain.product.keys().is_some()) else { return Ok(None) };
+    let schema = filter.input.schema();
+    let mut left = Vec::new();
+    for part in split_conjunction(&filter.predicate) {
+        if !chain.pushed.contains(&chain.of_cells(part.clone(), schema)?) {
+            left.push(part.clone());
+        }
+    }
+    let settled = left.len() < split_conjunction(&filter.predicate).len();
+    let input = || Arc::unwrap_or_clone(filter.input.clone());
+    Ok(match conjunction(left) {
+        None => Some(input()),
+        Some(left) if settled => Some(LogicalPlan::Filter(Filter::try_new(left, filter.input.clone())?)),
+        Some(_) => None,
+    })
 }
 
 /// The projection that says the same as the aggregate; none where two cells may fall into one group.
@@ -43,7 +61,8 @@ fn projection(aggregate: &Aggregate) -> Result<Option<Projection>> {
     let groups = aggregate.group_expr.iter().map(|group| chain.of_cells(group.clone().unalias(), schema));
     let groups = groups.collect::<Result<Vec<_>>>()?;
     let is_set = |group: &Expr| matches!(group, Expr::GroupingSet(_));
-    if groups.iter().any(is_set) || !keys.iter().all(|key| groups.contains(key)) {
+    let is_one = |key: &Expr| chain.pushed.iter().any(|filter| gives_one(filter, key));
+    if groups.iter().any(is_set) || !keys.iter().all(|key| groups.contains(key) || is_one(key)) {
         return Ok(None);
     }
     let fields = aggregate.schema.iter();
@@ -59,6 +78,15 @@ fn projection(aggregate: &Aggregate) -> Result<Option<Projection>> {
     });
     let Some(said) = said.collect() else { return Ok(None) };
     Projection::try_new_with_schema(said, aggregate.input.clone(), aggregate.schema.clone()).map(Some)
+}
+
+/// Whether what passes the filter has one value of this.
+fn gives_one(filter: &Expr, of: &Expr) -> bool {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else { return false };
+    match (left.as_ref(), right.as_ref()) {
+        (column, Expr::Literal(..)) | (Expr::Literal(..), column) => column == of,
+        _ => false,
+    }
 }
 
 /// The call as one of a cell by itself; none where it may say something else.
