@@ -31,6 +31,16 @@ FIELDS = {
 BINS = {"15 minutes": [15, 30, 60], "1 hour": [60]}
 
 
+def shifted(time, by):
+    """DuckDB's SQL for a time and an interval as a calendar adds them (RFC 5545, section 3.3.5): what the clock shows, moved;
+    of two instants at which it shows that the earlier one, of which DuckDB takes the later."""
+    zone = "current_setting('TimeZone')"
+    shown = f"timezone({zone}, {time}) {by}"
+    later = f"timezone({zone}, {shown})"
+    earlier = f"{later} - INTERVAL '1 hour'"
+    return f"(CASE WHEN timezone({zone}, {earlier}) = {shown} THEN {earlier} ELSE {later} END)"
+
+
 def micros(at):
     """Microseconds since 1970 of a time that knows its zone."""
     return (at - EPOCH) // timedelta(microseconds=1)

@@ -49,13 +49,15 @@ class Grammar(Rows):
             add(f"{one.name} || '!'", "text")
             add(f"{one.name} IS NULL", "bool")
             add(f"coalesce({one.name}, 'all')", "text")
+        if one.kind == "time":
+            for by in ("+ INTERVAL '7 days'", "- INTERVAL '1 month'", "- INTERVAL '1 day'"):
+                add(Pair(f"{one.name} {by}", civil.shifted(one.name, by)), "time")
+            add(f"{one.name} + INTERVAL '36 hours'", "time")
         if one.kind == "time" and self.clock.zone != "Atlantic/Azores":  # DuckDB takes the second midnight there
-            add(f"{one.name} + INTERVAL '7 days'", "time")
             add(f"extract(month FROM {one.name})", "int")
             add(f"CAST({one.name} AS DATE)", "date")
             add(f"CAST({one.name} AS TIMESTAMP)", "local")
             add(f"date_trunc('month', {one.name})", "time")
-            add(f"{one.name} - INTERVAL '1 month'", "time")
         if windows and not any(column.near for column in columns) and dice.chance(40):
             text, kind, near = self.window(columns)
         else:
@@ -338,21 +340,19 @@ class Grammar(Rows):
         dice = self.dice
         products = [p for p in self.products if "week" in civil.HOLDS[p.grain]]
         product = dice.pick(products)
-        if self.clock.zone == "Atlantic/Azores":  # a day later may be a midnight that never was
-            return self.block(product)
-        unit = dice.pick([u for u in civil.HOLDS[product.grain] if u in ("week", "day")])
+        unit = dice.pick([u for u in civil.HOLDS[product.grain] if u in ("week", "day", "hour")])
         block = self.block(product, [unit], sets=False)
-        period = {"week": "7 days", "day": "1 day"}[unit]
+        period = {"week": "+ INTERVAL '7 days'", "day": "+ INTERVAL '1 day'", "hour": "+ INTERVAL '7 days'"}[unit]
         how = dice.pick(["JOIN", "LEFT JOIN", "FULL JOIN"])
         earlier = [column for column in block.columns if column.name != "k0"]
         items = ["x.*", "y.k0 AS before", *(f"y.{column.name} AS {column.name}_before" for column in earlier)]
         columns = [*block.columns, Column("before", "time"), *(replace(c, name=f"{c.name}_before") for c in earlier)]
         sql = form(
-            "WITH w AS ({b}) SELECT {i} FROM w AS x {how} w AS y ON y.k0 + INTERVAL '{p}' = x.k0",
+            "WITH w AS ({b}) SELECT {i} FROM w AS x {how} w AS y ON {p} = x.k0",
             b=block.sql,
             i=", ".join(items),
             how=how,
-            p=period,
+            p=Pair(f"y.k0 {period}", civil.shifted("y.k0", period)),
         )
         return Relation(sql, columns)
 

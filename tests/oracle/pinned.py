@@ -63,6 +63,20 @@ QUESTIONS = [
         " LEFT JOIN (SELECT district AS k, count(*) AS b FROM {air.noise} WHERE district <> 'north' GROUP BY 1) AS bq ON aq.k = bq.k"
         " JOIN (SELECT district AS k, count(*) AS c FROM {water.usage} GROUP BY 1) AS cq ON aq.k = cq.k ORDER BY b",
     ),
+    (
+        "zeros of both signs are one group",
+        [],
+        None,
+        "SELECT count(*) AS a FROM (SELECT round((extract(dow FROM {time|local}) - 3) / 10.0) AS z, count(*) AS n"
+        " FROM {traffic.flows} GROUP BY 1) AS x",
+    ),
+    (
+        "of a window without a row that is asked for no function is computed",
+        [],
+        None,
+        "SELECT {60 / extract(hour FROM time)|60 // extract(hour FROM local)} AS a, count(*) AS n FROM {traffic.flows}"
+        " WHERE district = 'nowhere' GROUP BY 1",
+    ),
 ]
 
 

@@ -144,17 +144,34 @@ impl Zone {
         UtcMicros(self.edge_micros(local)).clamp(UtcMicros::MIN, UtcMicros::MAX)
     }
 
+    /// The instant that a calendar means by `local` (RFC 5545, section 3.3.5): the earlier of two where the clocks were
+    /// set back, and what it were without the change where they went forward over it. Kept within [`UtcMicros::MIN`] and
+    /// [`UtcMicros::MAX`].
+    pub fn of_calendar(self, local: NaiveDateTime) -> UtcMicros {
+        let micros = match self.0.from_local_datetime(&local) {
+            LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at.timestamp_micros(),
+            LocalResult::None => local.and_utc().timestamp_micros() - self.before_gap(local).1,
+        };
+        UtcMicros(micros).clamp(UtcMicros::MIN, UtcMicros::MAX)
+    }
+
     /// [`Zone::start_of_local`] without bounds.
     pub(crate) fn edge_micros(self, local: NaiveDateTime) -> i64 {
         match self.0.from_local_datetime(&local) {
             LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at.timestamp_micros(),
             LocalResult::None => {
-                let gap = GapInfo::new(&local, &self.0).and_then(|gap| gap.begin);
-                let (before, offset) = gap.expect("a skipped local time has a time before it");
-                let offset = i64::from(offset.fix().local_minus_utc());
-                before.and_utc().timestamp_micros() - offset * SECOND
+                let (before, offset) = self.before_gap(local);
+                before.and_utc().timestamp_micros() - offset
             }
         }
+    }
+
+    /// The local time at which the clocks went forward over this one, and how far they were ahead of UTC until then, in
+    /// microseconds.
+    fn before_gap(self, local: NaiveDateTime) -> (NaiveDateTime, i64) {
+        let gap = GapInfo::new(&local, &self.0).and_then(|gap| gap.begin);
+        let (before, offset) = gap.expect("a skipped local time has a time before it");
+        (before, i64::from(offset.fix().local_minus_utc()) * SECOND)
     }
 }
 
@@ -230,8 +247,11 @@ mod tests {
         let zone: Zone = "America/New_York".parse().unwrap();
         assert_eq!(zone.resolve(local("2020-03-08T02:30:00")), Err(LocalTimeError::Skipped(zone)));
         assert_eq!(zone.start_of_local(local("2020-03-08T02:30:00")), at("2020-03-08T07:00:00Z"));
+        assert_eq!(zone.of_calendar(local("2020-03-08T02:30:00")), at("2020-03-08T07:30:00Z"));
+        assert_eq!(zone.of_calendar(local("2020-03-08T03:00:00")), at("2020-03-08T07:00:00Z"));
         // 01:30 came twice; the earlier one counts
         assert_eq!(zone.resolve(local("2020-11-01T01:30:00")), Ok(at("2020-11-01T05:30:00Z")));
+        assert_eq!(zone.of_calendar(local("2020-11-01T01:30:00")), at("2020-11-01T05:30:00Z"));
         assert_eq!(zone.to_local(at("2020-11-01T06:30:00Z")), local("2020-11-01T01:30:00"));
     }
 

@@ -2,7 +2,8 @@
 //! another one.
 //!
 //! The rule runs after types are coerced, over the whole plan. It is a closed list: operators and aggregates that may
-//! leave their type's bounds are put in their checked form, and an aggregate that is in no list is refused.
+//! leave their type's bounds are put in their checked form, and an aggregate that is in no list is refused. A time and an
+//! interval are added as a calendar does it (see [`crate::shifted`]).
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use datafusion::physical_expr_common::datum::apply;
 
 use crate::error::QueryError;
 use crate::named::map_named;
+use crate::shifted::shifted;
 use crate::text::Room;
 use crate::total::total;
 
@@ -40,7 +42,7 @@ impl AnalyzerRule for Checked {
             let schema = merge_schema(&plan.inputs());
             map_named(plan, |expr| {
                 expr.transform_up(|expr| {
-                    let expr = checked(expr, &schema)?;
+                    let expr = checked(expr, &schema)?.transform_data(|expr| shifted(expr, &schema))?;
                     expr.transform_data(|expr| Ok(Transformed::yes(self.room.ask(expr))))
                 })
             })

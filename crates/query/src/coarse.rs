@@ -39,8 +39,8 @@ pub(crate) struct Apart {
     pub dimensions: Predicate,
     /// What tells times apart.
     pub functions: Vec<Arc<dyn PhysicalExpr>>,
-    /// The columns and functions of columns by which no two merged cells are alike.
-    pub keys: Vec<Expr>,
+    /// The columns and functions of columns by which no two merged cells are alike, where they are known.
+    pub keys: Option<Vec<Expr>>,
 }
 
 /// Cells on their way into merged ones.
@@ -164,11 +164,8 @@ impl Coarse {
         }
         let times = self.times(block.windows.iter().map(|window| window.start).collect())?;
         let passing = self.apart.time.passing(&times)?;
-        let windows: Vec<usize> = passing.values().set_indices().collect();
+        let mut windows: Vec<usize> = passing.values().set_indices().collect();
         let codes = self.codes(block)?;
-        let starts = windows.iter().map(|window| block.windows[*window].start).collect();
-        let places = self.places(starts)?;
-        self.ask(memory)?;
         for window in &windows {
             let held = block.suppressed_of(*window);
             let held = held.filter(|cell| codes[block.suppressed_codes[*cell] as usize] != NONE).count();
@@ -177,7 +174,12 @@ impl Coarse {
                 self.cells.share = self.cells.share.max(block.windows[*window].share);
             }
         }
-        let whole = windows.len() == block.windows.len() && !codes.contains(&NONE);
+        windows.retain(|window| block.cells_of(*window).any(|cell| codes[block.codes[cell] as usize] != NONE));
+        let starts = windows.iter().map(|window| block.windows[*window].start).collect();
+        let places = self.places(starts)?;
+        self.ask(memory)?;
+        let taken: usize = windows.iter().map(|window| block.cells_of(*window).len()).sum();
+        let whole = taken == block.cells.len() && !codes.contains(&NONE);
         let first = block.cells.start;
         if let (true, Some(alike)) = (whole, block.alike()) {
             let (mut runs, mut slots) = (Vec::new(), Vec::new());
@@ -255,7 +257,9 @@ impl Coarse {
         let starts = windows.iter().map(|window| window.start).collect();
         let mut places = 1;
         if let (Some(rows), false) = (&self.rows, windows.is_empty()) {
-            let told = rows.convert_columns(&self.told(&self.times(starts)?)?)?;
+            // a function may fail of a window of which no cell is asked for
+            let Ok(told) = self.told(&self.times(starts)?) else { return Ok(false) };
+            let told = rows.convert_columns(&told)?;
             places += (1..told.num_rows()).filter(|row| told.row(*row) != told.row(*row - 1)).count();
         }
         let mut told: Vec<Vec<&str>> = block.coordinates.iter().map(|coordinate| self.telling(coordinate)).collect();
@@ -319,8 +323,8 @@ impl Coarse {
         self.apart.functions.iter().map(told).collect()
     }
 
-    /// Of each of these times the place that it is told from others by. Of a window that is filtered out no function may
-    /// be computed, it may fail there.
+    /// Of each of these times the place that it is told from others by. Of a window of which no cell is asked for no
+    /// function may be computed, it may fail there.
     fn places(&mut self, starts: Vec<i64>) -> Result<Vec<usize>> {
         let Some(converter) = &self.rows else {
             if self.cells.places.is_empty() {
@@ -365,7 +369,7 @@ impl Coarse {
     pub(crate) fn read(self) -> Result<Read> {
         let schema: Schema = self.product.cells_schema().project(&self.columns)?;
         let batch = self.cells.batch(&self.product, &self.columns, &self.dimensions, Arc::new(schema))?;
-        Ok(Read { columns: self.columns, batches: vec![batch], keys: Some(self.apart.keys) })
+        Ok(Read { columns: self.columns, batches: vec![batch], keys: self.apart.keys })
     }
 }
 

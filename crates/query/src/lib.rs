@@ -39,6 +39,7 @@ mod running;
 mod scans;
 mod settled;
 mod shelf;
+mod shifted;
 mod sketched;
 mod state;
 mod statement;

@@ -32,7 +32,7 @@ pub(crate) struct Read {
     /// The columns of the cells that were read, in order.
     pub columns: Vec<usize>,
     pub batches: Vec<RecordBatch>,
-    /// The columns and functions of columns by which no two cells are alike, where they are known.
+    /// The columns and functions of columns by which no two cells are alike, where cells were merged and they are known.
     pub keys: Option<Vec<Expr>>,
 }
 

@@ -177,9 +177,11 @@ impl Scans {
         let key =
             |dimension| Expr::Column(Column::new_unqualified(self.product.cells_schema().field(dimension).name()));
         let keys = dimension_columns.into_iter().filter(read).map(key);
+        let keys = keys.chain(self.functions.functions.iter().cloned()).collect();
+        let functions = functions.collect::<Result<Vec<_>>>()?;
         Ok(Some(Apart {
-            keys: keys.chain(self.functions.functions.iter().cloned()).collect(),
-            functions: functions.collect::<Result<_>>()?,
+            keys: are_alike_where_equal(&functions, &times)?.then_some(keys),
+            functions,
             time: predicate(of_time, times)?,
             dimensions: predicate(of_dimensions, dimensions)?,
         }))
@@ -199,6 +201,18 @@ impl Scans {
         let schema = schema.clone().to_dfschema()?;
         state.create_physical_expr(any, &schema).map(|expr| Predicate(Some(expr)))
     }
+}
+
+/// Whether cells that a function tells apart are of two groups: zeros of both signs are of one, and kinds that hold some
+/// may be.
+fn are_alike_where_equal(functions: &[Arc<dyn PhysicalExpr>], times: &Schema) -> Result<bool> {
+    for function in functions {
+        let kind = function.data_type(times)?;
+        if kind.is_floating() || kind.is_nested() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A filter over windows or cells; none lets all through.

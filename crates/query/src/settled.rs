@@ -17,7 +17,8 @@ use crate::error::QueryError;
 use crate::functions::follow;
 use crate::state::{is_state_function, say_each};
 
-/// The plan over cells that were read, without what reading has settled.
+/// The plan over cells that were read, without what reading has settled. A group of groups that were settled is one of
+/// cells itself, and so may be settled, too.
 pub(crate) fn without(plan: LogicalPlan) -> Result<LogicalPlan> {
     let without = plan.transform_up_with_subqueries(|plan| {
         let less = match &plan {
@@ -61,7 +62,8 @@ fn projection(aggregate: &Aggregate) -> Result<Option<Projection>> {
     let groups = aggregate.group_expr.iter().map(|group| chain.of_cells(group.clone().unalias(), schema));
     let groups = groups.collect::<Result<Vec<_>>>()?;
     let is_set = |group: &Expr| matches!(group, Expr::GroupingSet(_));
-    let is_one = |key: &Expr| chain.pushed.iter().any(|filter| gives_one(filter, key));
+    let is_one =
+        |key: &Expr| matches!(key, Expr::Column(_)) && chain.pushed.iter().any(|filter| gives_one(filter, key));
     if groups.iter().any(is_set) || !keys.iter().all(|key| groups.contains(key) || is_one(key)) {
         return Ok(None);
     }
@@ -80,7 +82,7 @@ fn projection(aggregate: &Aggregate) -> Result<Option<Projection>> {
     Projection::try_new_with_schema(said, aggregate.input.clone(), aggregate.schema.clone()).map(Some)
 }
 
-/// Whether what passes the filter has one value of this.
+/// Whether what passes the filter has one value of this dimension.
 fn gives_one(filter: &Expr, of: &Expr) -> bool {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else { return false };
     match (left.as_ref(), right.as_ref()) {

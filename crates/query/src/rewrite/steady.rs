@@ -17,6 +17,7 @@ use super::exact::exact;
 use super::{Kind, Rewrite, Rows, refusal};
 use crate::civil::{Unit, time_type};
 use crate::plans::Use;
+use crate::shifted::shifted;
 
 impl Rewrite {
     /// The expression over cells that is, for each, what it is over every observation of the cell; or a refusal.
@@ -162,6 +163,7 @@ impl Rewrite {
             .build();
         let simplifier = ExprSimplifier::new(context);
         let expr = simplifier.coerce(expr.clone().unalias_nested().data, &DFSchema::empty())?;
+        let expr = expr.transform_up(|expr| shifted(expr, &DFSchema::empty()))?.data;
         match simplifier.simplify(expr)? {
             Expr::Literal(value, _) => Ok(Some(value)),
             _ => Ok(None),

@@ -46,6 +46,7 @@ async fn what_is_filtered_out_is_not_computed() {
         "SELECT 60 / extract(hour FROM time) AS share, count(*) FROM flow WHERE extract(hour FROM time) > 0 GROUP BY 1",
         "SELECT 60 / extract(hour FROM time) AS share, count(*) FROM flow \
          WHERE time >= '2020-03-01 01:00:00' AND time < '2020-03-02' GROUP BY 1",
+        "SELECT 60 / extract(hour FROM time) AS share, count(*) FROM flow WHERE kind = 'none' GROUP BY 1",
     ] {
         assert!(is_merged(sql).await, "{sql}");
     }
@@ -114,6 +115,26 @@ async fn what_reading_has_settled_is_not_computed_again() {
         let plan = node.rows(&format!("EXPLAIN {sql}")).await.join("\n");
         let has = |operator: &str| plan.contains(operator);
         assert_eq!((has("FilterExec"), has("AggregateExec")), (filters, aggregates), "{sql}\n{plan}");
+    }
+}
+
+/// Zeros of both signs are one group.
+#[tokio::test]
+async fn zeros_of_both_signs_are_not_told_apart() {
+    let node = new_york().node();
+    let zero = "round((extract(dow FROM time) - 3) / 10.0)";
+    for (sql, expected) in [
+        (format!("SELECT count(*) FROM (SELECT {zero} AS z FROM taxi GROUP BY 1) AS zeros"), vec!["1"]),
+        (format!("SELECT count(*) FROM (SELECT DISTINCT {zero} AS z FROM taxi) AS zeros"), vec!["1"]),
+        (
+            format!(
+                "SELECT max(rows) FROM (SELECT borough, count(*) OVER (PARTITION BY borough) AS rows FROM taxi \
+                 WHERE {zero} = 0 GROUP BY borough, {zero}) AS groups"
+            ),
+            vec!["1"],
+        ),
+    ] {
+        assert_eq!(node.rows(&sql).await, expected, "{sql}");
     }
 }
 
