@@ -68,7 +68,14 @@ fn describe(enrolled: &Enrolled, now_us: i64) {
 
 /// What a person does next with a node's folder.
 pub fn next_step(dir: &Path) {
+    let contracts = NodeFolder::new(dir).contracts();
     let dir = dir.display();
+    if contracts.read_dir().is_ok_and(|mut files| files.next().is_some()) {
+        out!(
+            "a node that runs takes this up by itself; otherwise: civicmesh node check {dir} && civicmesh node run {dir}"
+        );
+        return;
+    }
     out!("put the contracts into {dir}/contracts, then: civicmesh node check {dir} && civicmesh node run {dir}");
 }
 

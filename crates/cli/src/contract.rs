@@ -97,11 +97,12 @@ fn preview(node: &str, product: &str, format: Format) -> Result<ExitCode> {
                 ]);
             }
             out!("{table}");
-            eprintln!(
-                "{} of {} windows shown; nothing of this has left the node",
-                preview.windows.len(),
-                preview.windows_total
-            );
+            match preview.windows_total {
+                0 => eprintln!("no window waits to leave the node"),
+                total => {
+                    eprintln!("{} of {total} windows shown; none of them has left the node", preview.windows.len())
+                }
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -107,9 +107,7 @@ fn follow(bar: &ProgressBar, name: &str, event: IngestEvent, shown: &mut usize) 
             *shown += 1;
             match (*shown).cmp(&(REJECTS_SHOWN_MAX + 1)) {
                 std::cmp::Ordering::Less => bar.suspend(|| eprintln!("{}", reject_line(name, &reject))),
-                std::cmp::Ordering::Equal => {
-                    bar.suspend(|| eprintln!("{name}: … further rejects are in the reject file"))
-                }
+                std::cmp::Ordering::Equal => bar.suspend(|| eprintln!("{name}: … further rejects are not shown")),
                 std::cmp::Ordering::Greater => {}
             }
         }

@@ -46,7 +46,9 @@ fn print(answer: &QueryAnswer, zone: &str, format: AnswerFormat) -> Result<()> {
             if let Some(legend) = render::legend(&answer.schema) {
                 out!("{legend}");
             }
-            out!("\n{footer}");
+            if !footer.is_empty() {
+                out!("\n{footer}");
+            }
         }
         AnswerFormat::Json => {
             let rows = render::json_rows(&answer.batches)?;
@@ -56,11 +58,15 @@ fn print(answer: &QueryAnswer, zone: &str, format: AnswerFormat) -> Result<()> {
         }
         AnswerFormat::Csv => {
             render::csv(&answer.batches, std::io::stdout().lock())?;
-            eprintln!("{footer}");
+            if !footer.is_empty() {
+                eprintln!("{footer}");
+            }
         }
         AnswerFormat::Parquet => {
             render::parquet(&answer.schema, &answer.batches, std::io::stdout())?;
-            eprintln!("{footer}");
+            if !footer.is_empty() {
+                eprintln!("{footer}");
+            }
         }
     }
     Ok(())

@@ -27,9 +27,14 @@ impl std::error::Error for Exit {}
 
 /// Says an error with its causes, one a line.
 pub fn error(error: &anyhow::Error) {
+    let mut said = error.to_string();
     eprintln!("civicmesh: {}", shown_lines(error));
     for cause in error.chain().skip(1) {
-        eprintln!("  because {}", shown_lines(cause));
+        // some errors have their cause in their own words
+        if !said.contains(&cause.to_string()) {
+            eprintln!("  because {}", shown_lines(cause));
+        }
+        said = cause.to_string();
     }
 }
 

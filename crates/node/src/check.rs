@@ -161,7 +161,7 @@ fn membership(folder: &NodeFolder, config: &Config, clock: Arc<dyn Clock>, repor
             let signed = book.current();
             let roster = signed.roster();
             let message = format!(
-                "{}, serial {}, {} domains, signed by the city's office",
+                "{}, serial {}, signed by the city's office, domains: {}",
                 roster.city,
                 roster.serial,
                 roster.members.len()

@@ -452,7 +452,11 @@ impl Client {
         let Some(detail) = detail(&status) else {
             return match status.code() {
                 tonic::Code::Unavailable => ClientError::Unreachable { address: self.address.clone() },
-                _ => ClientError::BrokenOff { message: status.message().to_owned() },
+                // what no node of ours said: of a port that speaks something else nothing more is known
+                _ => {
+                    let message = format!("{}; is {} its department's port?", status.message(), self.address);
+                    ClientError::BrokenOff { message }
+                }
             };
         };
         let code = detail.code();

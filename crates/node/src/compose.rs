@@ -114,8 +114,10 @@ pub enum StartError {
     #[error("the query engine cannot be made: {0}")]
     Query(#[from] QueryError),
     /// A port cannot be listened on.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address}, `{key}` in node.toml: {error}")]
     Listen {
+        /// What names it in the configuration.
+        key: &'static str,
         /// The address.
         address: String,
         /// Why not.
@@ -236,16 +238,17 @@ impl Node {
         });
         let (parts, publishers) = open.await??;
         let parts = Arc::new(parts);
-        let city = listen(&*environment.network, &parts.config.node.city_listen).await?;
-        let department = listen(&*environment.network, &parts.config.node.department_listen).await?;
-        let postgres = match &parts.config.node.department_postgres_listen {
-            Some(address) => Some(listen(&*environment.network, address).await?),
+        let (network, addresses) = (&*environment.network, &parts.config.node);
+        let city = listen(network, "city_listen", &addresses.city_listen).await?;
+        let department = listen(network, "department_listen", &addresses.department_listen).await?;
+        let postgres = match &addresses.department_postgres_listen {
+            Some(address) => Some(listen(network, "department_postgres_listen", address).await?),
             None => None,
         };
         let (city_address, department_address) = (city.local_address(), department.local_address());
         let postgres_address = postgres.as_ref().map(|listener| listener.local_address());
         let failed = spawn(&parts, publishers, city, department, postgres);
-        tracing::info!(domain = %parts.city.domain, city = city_address, department = department_address, "the node runs");
+        tracing::info!(domain = %parts.city.domain, city = city_address, department = department_address, postgres = postgres_address, "the node runs");
         Ok(Running { parts, city_address, department_address, postgres_address, failed })
     }
 }
@@ -397,8 +400,8 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-async fn listen(network: &dyn Network, address: &str) -> Result<Box<dyn Listener>, StartError> {
-    let failed = |error| StartError::Listen { address: address.to_owned(), error };
+async fn listen(network: &dyn Network, key: &'static str, address: &str) -> Result<Box<dyn Listener>, StartError> {
+    let failed = |error| StartError::Listen { key, address: address.to_owned(), error };
     network.listen(address).await.map_err(failed)
 }
 

@@ -48,6 +48,14 @@ impl Checked {
 /// Why no contract was drafted.
 #[derive(Debug, thiserror::Error)]
 pub enum DraftError {
+    /// The sample cannot be opened.
+    #[error("{}: {error}", .path.display())]
+    File {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// The sample cannot be read.
     #[error(transparent)]
     Sample(#[from] ingest::IngestError),
@@ -67,6 +75,7 @@ pub fn check(files: &[PathBuf]) -> Vec<Checked> {
 
 /// Drafts a contract from the columns of `file`. What only people can know stands as TODO.
 pub fn draft(file: &Path, domain: &DomainName, product: &ProductName) -> Result<String, DraftError> {
+    fs::File::open(file).map_err(|error| DraftError::File { path: file.to_owned(), error })?;
     let sample = ingest::sample(file)?;
     let now = Environment::real().clock.now();
     Ok(civicmesh_model::contract::draft::draft(&sample, domain, product, now))
@@ -193,9 +202,15 @@ fn learned(contract: &Contract) -> Vec<String> {
             sentences.push(format!(
                 "Threshold: a cell leaves when at least {k} contributors are in it; a smaller one is named and nothing else is told. Approved by {approver}."
             ));
+            let measures = contract.measures.iter().map(|measure| {
+                let published = Statistic::EXACT.into_iter().filter(|statistic| measure.publishes(*statistic));
+                let published: Vec<String> =
+                    published.map(|statistic| statistic.as_str().replace('_', " of ")).collect();
+                format!(", of {} the {}", measure.name, published.join(" and "))
+            });
             sentences.push(format!(
-                "Of a published cell: how many observations it has, and the count, sum and sum of squares of {}; no single value.",
-                contract.measures.iter().map(|measure| measure.name.as_str()).collect::<Vec<_>>().join(", ")
+                "Of a published cell: how many observations it has{}; no single value.",
+                measures.collect::<String>()
             ));
             sentences.push(
                 "If all contributors of a cell share one value, that value shows; one whose value dwarfs the others', or \

@@ -98,6 +98,9 @@ impl CityOffice {
         if config_file(folder).exists() || key_file(folder).exists() {
             return Err(OfficeError::CityExists(folder.to_owned()));
         }
+        if folder.read_dir().is_ok_and(|mut files| files.next().is_some()) {
+            return Err(OfficeError::NotEmpty(folder.to_owned()));
+        }
         files::make_folder(folder, Privacy::Open)?;
         files::make_folder(&folder.join("keys"), Privacy::Private)?;
         let key = KeyPair::generate()?;

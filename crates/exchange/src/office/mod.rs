@@ -41,6 +41,9 @@ pub enum OfficeError {
     /// There is a city in the folder already.
     #[error("{} holds a city already", .0.display())]
     CityExists(PathBuf),
+    /// The folder has something else in it.
+    #[error("{} is not empty; the office takes a folder of its own, such as {}", .0.display(), .0.join("office").display())]
+    NotEmpty(PathBuf),
     /// There is no city in the folder.
     #[error("{} holds no city; make one with `civicmesh city init`", .0.display())]
     NoCity(PathBuf),

@@ -39,8 +39,10 @@ pub(crate) fn authorize(tokens: &Tokens, metadata: &MetadataMap, needed: &[Purpo
 /// The same for the text of an `authorization` header.
 pub(crate) fn authorize_header(tokens: &Tokens, header: Option<&str>, needed: &[Purpose]) -> Result<Purpose, Failure> {
     let names: Vec<&str> = needed.iter().map(|purpose| purpose.as_str()).collect();
-    let instead =
-        format!("send `authorization: Bearer TOKEN`; the token stands in NODE_DIR/tokens/{}", names.join(" or "));
+    let instead = format!(
+        "the token in NODE_DIR/tokens/{}: the command takes it from --node NODE_DIR or CIVICMESH_TOKEN, a call as `authorization: Bearer TOKEN`",
+        names.join(" or ")
+    );
     let presented = header
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))

@@ -192,8 +192,11 @@ impl Taking {
             (false, _) => None,
             (true, "") => Some(Until::LastFull),
             (true, text) => Some(Until::At(moment(text, product.zone).ok_or_else(|| {
-                invalid("`complete` takes a date, a local time in the city's zone, or RFC 3339".to_owned())
-                    .instead("--complete=2020-06-01, or --complete=2020-06-01T12:00")
+                let text: String = text.chars().take(40).collect();
+                invalid(format!(
+                    "complete up to `{text}`: it takes a date, a local time in the city's zone, or RFC 3339"
+                ))
+                .instead("--complete=2020-06-01, or --complete=2020-06-01T12:00")
             })?)),
         };
         if let Some(Until::At(until)) = complete

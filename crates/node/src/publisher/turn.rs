@@ -48,7 +48,10 @@ pub(crate) struct ReleaseKeys {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UndoError {
     /// No such file, or more than one.
-    #[error("{files} files of this dataset have that name or hash")]
+    #[error("{}", match files {
+        0 => "no file of this dataset with that name or hash was taken in".to_owned(),
+        files => format!("{files} files of this dataset have that name or hash: give one's whole hash"),
+    })]
     NotOne {
         /// How many.
         files: usize,

@@ -17,8 +17,8 @@ fn refused(code: RefusalCode, message: String, instead: String) -> QueryError {
 /// A node above rows that would need the rows themselves.
 pub(super) fn node(plan: &LogicalPlan, rows: &Rows) -> QueryError {
     let what = match plan {
-        LogicalPlan::Sort(_) => "ORDER BY",
-        LogicalPlan::Limit(_) => "LIMIT",
+        LogicalPlan::Sort(_) => "ORDER BY of what nothing aggregates",
+        LogicalPlan::Limit(_) => "LIMIT of what nothing aggregates",
         LogicalPlan::Window(_) => "a window function",
         LogicalPlan::Distinct(_) => "DISTINCT ON",
         LogicalPlan::Union(_) => {

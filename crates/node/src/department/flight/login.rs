@@ -8,7 +8,7 @@ use civicmesh_exchange::office::Purpose;
 use civicmesh_proto::department::v1::ErrorCode;
 use futures::stream;
 use tonic::Response;
-use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+use tonic::metadata::{Ascii, KeyRef, MetadataMap, MetadataValue};
 
 use crate::department::Responses;
 use crate::department::authorize::{Tokens, authorize, authorize_header};
@@ -27,10 +27,21 @@ const CODE: GeneralPurpose = GeneralPurpose::new(
 /// The settings of a call, if it may ask questions.
 pub(super) fn admit(tokens: &Tokens, headers: &MetadataMap) -> Result<Session, Failure> {
     authorize(tokens, headers, &[Purpose::Query])?;
+    settings(headers)
+}
+
+/// What the headers set: each that begins so is a setting.
+fn settings(headers: &MetadataMap) -> Result<Session, Failure> {
     let mut session = Session::default();
-    for setting in Setting::ALL {
-        let Some(value) = headers.get(header(setting)) else { continue };
-        let text = value.to_str().map_err(|_| Failure::new(ErrorCode::Invalid, "a header that is no text"))?;
+    for key in headers.keys() {
+        let name = match key {
+            KeyRef::Ascii(key) => key.as_str(),
+            KeyRef::Binary(key) => key.as_str(),
+        };
+        let Some(setting) = name.strip_prefix(HEADER_PREFIX) else { continue };
+        let setting = Setting::named(&setting.replace('-', "_"))?;
+        let text = headers.get(name).and_then(|value| value.to_str().ok());
+        let text = text.ok_or_else(|| Failure::new(ErrorCode::Invalid, "a header that is no text"))?;
         session.set(setting, text)?;
     }
     Ok(session)
@@ -88,11 +99,19 @@ mod tests {
     }
 
     #[test]
-    fn each_setting_has_a_header_that_grpc_takes() {
-        let headers: Vec<String> = Setting::ALL.into_iter().map(header).collect();
-        assert_eq!(headers[0], "civicmesh-require-complete");
-        for header in headers {
-            assert!(tonic::metadata::AsciiMetadataKey::from_bytes(header.as_bytes()).is_ok(), "{header}");
+    fn settings_stand_in_headers_and_a_misspelt_one_is_refused() {
+        let mut headers = MetadataMap::new();
+        for setting in Setting::ALL {
+            let header = tonic::metadata::AsciiMetadataKey::from_bytes(header(setting).as_bytes()).unwrap();
+            headers.insert(header, "default".parse().unwrap());
+        }
+        headers.insert("civicmesh-require-complete", "on".parse().unwrap());
+        headers.insert("another", "header".parse().unwrap());
+        assert!(settings(&headers).unwrap().options().require_complete);
+        for (misspelt, value) in [("civicmesh-requir-complete", "on"), ("civicmesh-min-coverage", "most")] {
+            let mut headers = headers.clone();
+            headers.insert(misspelt, value.parse().unwrap());
+            assert!(settings(&headers).is_err(), "{misspelt}");
         }
     }
 }
