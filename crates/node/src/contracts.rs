@@ -281,6 +281,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_learned_is_what_is_published() {
+        let first = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/first/bikes/counts.yaml");
+        let checked = check(&[first]).remove(0);
+        assert!(checked.ok(), "{:?}", checked.findings);
+        let of_cells = checked.learned.iter().find(|sentence| sentence.starts_with("Of a published cell"));
+        let expected =
+            "Of a published cell: how many observations it has, of bikes the count and sum; no single value.";
+        assert_eq!(of_cells.map(String::as_str), Some(expected));
+    }
+
+    #[test]
     fn a_dataset_without_a_key_is_told_that_a_row_may_count_twice() {
         let dir = tempfile::tempdir().unwrap();
         let first = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/first/air/readings.yaml");

@@ -239,6 +239,7 @@ fn a_folder_holds_one_city_or_one_node() {
     let zone = "UTC".parse().unwrap();
     assert!(matches!(CityOffice::init(&folder, "Other", zone, START), Err(OfficeError::CityExists(_))));
     assert!(matches!(CityOffice::open(city.path()), Err(OfficeError::NoCity(_))));
+    assert!(matches!(CityOffice::init(city.path(), "Other", zone, START), Err(OfficeError::NotEmpty(_))));
     let node = city.enroll("traffic", ADDRESS);
     let again = city.office.enroll_out(&node, &departure("health", "b:1"), START);
     assert!(matches!(again, Err(OfficeError::NodeExists(_))));
