@@ -1,7 +1,7 @@
 //! What goes to stderr: errors in plain words, and the exit code that belongs to them.
 
 use anyhow::Context;
-use civicmesh_node::client::Credentials;
+use civicmesh_node::client::{ClientError, Credentials};
 use std::fmt;
 use std::future::Future;
 use std::io::Write;
@@ -25,7 +25,7 @@ impl fmt::Display for Exit {
 
 impl std::error::Error for Exit {}
 
-/// Says an error with its causes, one a line.
+/// Says an error with its causes, one a line, and what a node that refused says can be done instead.
 pub fn error(error: &anyhow::Error) {
     let mut said = error.to_string();
     eprintln!("civicmesh: {}", shown_lines(error));
@@ -35,6 +35,11 @@ pub fn error(error: &anyhow::Error) {
             eprintln!("  because {}", shown_lines(cause));
         }
         said = cause.to_string();
+    }
+    if let Some(ClientError::Refused { instead: Some(instead), .. }) =
+        error.chain().find_map(|cause| cause.downcast_ref())
+    {
+        eprintln!("  instead: {}", shown_lines(instead));
     }
 }
 
