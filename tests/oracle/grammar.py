@@ -28,11 +28,14 @@ class Grammar(Rows):
             a, b = dice.pick(numbers), dice.pick(numbers)
             add(f"{a} + {b}", "dec")
             add(f"{a} - 2 * {b}", "dec")
-            add(f"CASE WHEN {a} > {b} THEN 'more' WHEN {a} IS NULL THEN NULL ELSE 'less' END", "text")
+            # of decimals of two scales DuckDB compares what it rounded to the smaller one
+            exact_a, exact_b = (f"CAST({name} AS DECIMAL(38, 9))" for name in (a, b))
+            case = "CASE WHEN {0} > {1} THEN 'more' WHEN {0} IS NULL THEN NULL ELSE 'less' END"
+            add(Pair(case.format(a, b), case.format(exact_a, exact_b)), "text")
             add(f"coalesce({a}, 0)", "dec")
             add(f"abs({a})", "dec")
             add(f"-{a}", "dec")
-            add(f"greatest({a}, {b})", "dec")
+            add(Pair(f"greatest({a}, {b})", f"greatest({exact_a}, {exact_b})"), "dec")
             add(f"1.0 * {a} / nullif({b}, 0)", "double", True)
             add(f"CAST({a} AS DOUBLE) / nullif({b}, 0)", "double", True)
             add(f"{a} BETWEEN -10 AND {b}", "bool")
