@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, Offset, SecondsFormat, TimeZone, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, SecondsFormat, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 use serde::{Deserialize, Serialize};
 
@@ -125,11 +125,7 @@ impl Zone {
     /// # Errors
     /// [`LocalTimeError::Skipped`] where the clocks went forward over it.
     pub fn resolve(self, local: NaiveDateTime) -> Result<UtcMicros, LocalTimeError> {
-        let micros = match self.0.from_local_datetime(&local) {
-            LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at.timestamp_micros(),
-            LocalResult::None => return Err(LocalTimeError::Skipped(self)),
-        };
-        let t = UtcMicros(micros);
+        let t = UtcMicros(self.shown_micros(local).ok_or(LocalTimeError::Skipped(self))?);
         t.is_in_range().then_some(t).ok_or(LocalTimeError::OutOfRange)
     }
 
@@ -148,22 +144,21 @@ impl Zone {
     /// set back, and what it were without the change where they went forward over it. Kept within [`UtcMicros::MIN`] and
     /// [`UtcMicros::MAX`].
     pub fn of_calendar(self, local: NaiveDateTime) -> UtcMicros {
-        let micros = match self.0.from_local_datetime(&local) {
-            LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at.timestamp_micros(),
-            LocalResult::None => local.and_utc().timestamp_micros() - self.before_gap(local).1,
-        };
-        UtcMicros(micros).clamp(UtcMicros::MIN, UtcMicros::MAX)
+        let skipped = || local.and_utc().timestamp_micros() - self.before_gap(local).1;
+        UtcMicros(self.shown_micros(local).unwrap_or_else(skipped)).clamp(UtcMicros::MIN, UtcMicros::MAX)
     }
 
     /// [`Zone::start_of_local`] without bounds.
     pub(crate) fn edge_micros(self, local: NaiveDateTime) -> i64 {
-        match self.0.from_local_datetime(&local) {
-            LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at.timestamp_micros(),
-            LocalResult::None => {
-                let (before, offset) = self.before_gap(local);
-                before.and_utc().timestamp_micros() - offset
-            }
-        }
+        self.shown_micros(local).unwrap_or_else(|| {
+            let (before, offset) = self.before_gap(local);
+            before.and_utc().timestamp_micros() - offset
+        })
+    }
+
+    /// When the clocks showed `local`, at first; none if they went forward over it.
+    fn shown_micros(self, local: NaiveDateTime) -> Option<i64> {
+        self.0.from_local_datetime(&local).earliest().map(|at| at.timestamp_micros())
     }
 
     /// The local time at which the clocks went forward over this one, and how far they were ahead of UTC until then, in

@@ -17,7 +17,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use crate::product::{CellsTable, Product, WEIGHT};
-use crate::scans::is_of_cells;
+use crate::scans::{is_of_cells, pushed};
 use crate::sketched::is_sketch_function;
 use crate::state::is_state_function;
 
@@ -80,13 +80,11 @@ pub(crate) fn follow(plan: &LogicalPlan) -> Result<Option<Chain>> {
                 return Ok(None);
             }
             let fields = scan.projected_schema.fields().iter();
-            let pushed = scan.filters.iter().flat_map(split_conjunction).filter(|filter| is_of_cells(filter));
-            let pushed = pushed.cloned().map(unqualified);
             Some(Chain {
                 product: product.clone(),
                 outputs: fields.map(|field| Expr::Column(Column::new_unqualified(field.name()))).collect(),
                 filters: Vec::new(),
-                pushed: pushed.collect::<Result<_>>()?,
+                pushed: pushed(scan)?,
             })
         }
         LogicalPlan::SubqueryAlias(alias) => follow(&alias.input)?,
@@ -113,16 +111,6 @@ pub(crate) fn follow(plan: &LogicalPlan) -> Result<Option<Chain>> {
         }
         _ => None,
     })
-}
-
-fn unqualified(expr: Expr) -> Result<Expr> {
-    let expr = expr.transform_up(|expr| {
-        Ok(match expr {
-            Expr::Column(column) => Transformed::yes(Expr::Column(Column::new_unqualified(column.name))),
-            other => Transformed::no(other),
-        })
-    });
-    expr.map(|expr| expr.data)
 }
 
 impl Chain {

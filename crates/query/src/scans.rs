@@ -14,7 +14,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result, ScalarValue, ToDFSchema};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::utils::{conjunction, disjunction, split_conjunction_owned};
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, TableScan};
 use datafusion::physical_plan::PhysicalExpr;
 
 use crate::coarse::Apart;
@@ -48,13 +48,18 @@ pub(crate) fn of_plan(plan: &LogicalPlan) -> Result<BTreeMap<ProductId, Scans>> 
             });
             let all = || (0..product.cells_schema().fields().len()).collect();
             scans.columns.extend(scan.projection.clone().unwrap_or_else(all));
-            let filters = scan.filters.iter().cloned().flat_map(split_conjunction_owned);
-            let filters = filters.filter(is_of_cells).map(unqualified);
-            scans.filters.push(filters.collect::<Result<_>>()?);
+            scans.filters.push(pushed(scan)?);
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(products)
+}
+
+/// The conjunction that a scan is filtered by, as far as it was pushed down to it and a cell alone can tell. Columns are
+/// unqualified.
+pub(crate) fn pushed(scan: &TableScan) -> Result<Vec<Expr>> {
+    let filters = scan.filters.iter().cloned().flat_map(split_conjunction_owned);
+    filters.filter(is_of_cells).map(unqualified).collect()
 }
 
 /// Whether the filter can be computed from a cell alone.

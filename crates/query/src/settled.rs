@@ -34,20 +34,20 @@ pub(crate) fn without(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// The filter's input, under what of the filter is not settled; none where nothing is.
 fn unfiltered(filter: &Filter) -> Result<Option<LogicalPlan>> {
     let Some(chain) = follow(&filter.input)?.filter(|chain| chain.product.keys().is_some()) else { return Ok(None) };
-    let schema = filter.input.schema();
+    let (schema, parts) = (filter.input.schema(), split_conjunction(&filter.predicate));
     let mut left = Vec::new();
-    for part in split_conjunction(&filter.predicate) {
-        if !chain.pushed.contains(&chain.of_cells(part.clone(), schema)?) {
-            left.push(part.clone());
+    for part in &parts {
+        if !chain.pushed.contains(&chain.of_cells((*part).clone(), schema)?) {
+            left.push((*part).clone());
         }
     }
-    let settled = left.len() < split_conjunction(&filter.predicate).len();
-    let input = || Arc::unwrap_or_clone(filter.input.clone());
-    Ok(match conjunction(left) {
-        None => Some(input()),
-        Some(left) if settled => Some(LogicalPlan::Filter(Filter::try_new(left, filter.input.clone())?)),
-        Some(_) => None,
-    })
+    if left.len() == parts.len() {
+        return Ok(None);
+    }
+    Ok(Some(match conjunction(left) {
+        None => filter.input.as_ref().clone(),
+        Some(left) => LogicalPlan::Filter(Filter::try_new(left, filter.input.clone())?),
+    }))
 }
 
 /// The projection that says the same as the aggregate; none where two cells may fall into one group.

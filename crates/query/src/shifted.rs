@@ -13,7 +13,7 @@ use arrow::datatypes::{
 use chrono::{Months, TimeDelta};
 use civicmesh_model::time::{UtcMicros, Zone};
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility, cast,
@@ -29,27 +29,26 @@ pub(crate) fn shifted(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
     let Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Plus | Operator::Minus), right }) = &expr else {
         return Ok(Transformed::no(expr));
     };
-    let kinds = (left.get_type(schema)?, right.get_type(schema)?);
-    let (time, interval, zone) = match kinds {
-        (DataType::Timestamp(unit, zone), DataType::Interval(_)) => (left, right, zone.filter(|_| is_fine(unit))),
-        (DataType::Interval(_), DataType::Timestamp(unit, zone)) if *op == Operator::Plus => {
-            (right, left, zone.filter(|_| is_fine(unit)))
-        }
-        _ => return Ok(Transformed::no(expr)),
+    let (left_kind, right_kind) = (left.get_type(schema)?, right.get_type(schema)?);
+    let ((time, time_kind), (interval, interval_kind)) = match *op == Operator::Plus && is_interval(&left_kind) {
+        true => ((right, right_kind), (left, left_kind)),
+        false => ((left, left_kind), (right, right_kind)),
+    };
+    let zone = match time_kind {
+        // as fine as our own instants, or finer
+        DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, zone) if is_interval(&interval_kind) => zone,
+        _ => None,
     };
     let Some(zone) = zone.and_then(|zone| zone.parse::<Zone>().ok()) else { return Ok(Transformed::no(expr)) };
     let signature = Signature::any(2, Volatility::Immutable);
     let shift = Arc::new(ScalarUDF::new_from_impl(Shift { subtracts: *op == Operator::Minus, zone, signature }));
-    let interval = match interval.get_type(schema)? == INTERVAL {
-        true => interval.as_ref().clone(),
-        false => cast(interval.as_ref().clone(), INTERVAL),
-    };
+    let interval = interval.as_ref().clone();
+    let interval = if interval_kind == INTERVAL { interval } else { cast(interval, INTERVAL) };
     Ok(Transformed::yes(shift.call(vec![time.as_ref().clone(), interval])))
 }
 
-/// Whether instants of this unit are as fine as ours.
-fn is_fine(unit: TimeUnit) -> bool {
-    matches!(unit, TimeUnit::Microsecond | TimeUnit::Nanosecond)
+fn is_interval(kind: &DataType) -> bool {
+    matches!(kind, DataType::Interval(_))
 }
 
 /// The function.
@@ -131,7 +130,7 @@ impl ScalarUDFImpl for Shift {
             _ => return Err(QueryError::Internal("a time of another unit").into()),
         };
         match is_one {
-            true => Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&moved, 0)?)),
+            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&moved, 0)?)),
             false => Ok(ColumnarValue::Array(moved)),
         }
     }
